@@ -1,0 +1,93 @@
+"""Tensors of a batch of counterfactual pairs, as `data` makes them and `engine` consumes them.
+
+All indices count columns of the padded `ids` of the prompt they refer to; masks say which entries are real. Padded
+entries of an index hold 0 and are never read or written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from das.shapes import Ids, Index, LabelIds, LabelMask, PositionMask, TokenMask
+
+
+@dataclass(frozen=True)
+class TokenBatch:
+    """Padded token ids; padding on either side."""
+
+    ids: Ids
+    mask: TokenMask
+
+    @property
+    def position_ids(self) -> Ids:
+        """Real positions: 0 for a row's first real token, whatever the padding; pads hold 0 or repeat the last."""
+        return (self.mask.long().cumsum(-1) - 1).clamp(min=0)
+
+
+@dataclass(frozen=True)
+class Positions:
+    """Columns of a token batch, (B, P), with a mask for rows that have fewer than P. Valid columns are distinct."""
+
+    index: Index
+    mask: PositionMask
+
+
+@dataclass(frozen=True)
+class PairBatch:
+    """A batch of counterfactual pairs, tokenized with the counterfactual label teacher-forced on base and sources.
+
+    Attributes:
+        base: prompt + counterfactual label (all but its last token need be present).
+        sources: the same for each named source.
+        writes: for every placement of the InterventionSet, the columns of `base` it writes.
+        reads: for every placement, source name -> the columns of that source it reads; P equals that of `writes`, or
+            is 1 and broadcast.
+        label_positions: columns of `base` whose logits predict the label tokens, (B, K).
+        label_ids: the counterfactual label's token ids, (B, K).
+        label_mask: which label tokens are real, (B, K).
+        target: source whose own distribution is to be matched, or None.
+        target_positions: columns of `sources[target]` that predict the label tokens, (B, K), or None.
+        choices: first-token ids of the task's label set after this prompt, (B, C), or None where there is no such set.
+        base_choice, counterfactual_choice: index into `choices`, (B,), or None.
+        rows: dataset row numbers, the caches' keys, (B,).
+    """
+
+    base: TokenBatch
+    sources: Mapping[str, TokenBatch]
+    writes: tuple[Positions, ...]
+    reads: tuple[Mapping[str, Positions], ...]
+    label_positions: LabelIds
+    label_ids: LabelIds
+    label_mask: LabelMask
+    rows: Int[Tensor, " batch"]
+    changed: Bool[Tensor, " batch"]
+    target: str | None = None
+    target_positions: LabelIds | None = None
+    choices: Int[Tensor, "batch choice"] | None = None
+    base_choice: Int[Tensor, " batch"] | None = None
+    counterfactual_choice: Int[Tensor, " batch"] | None = None
+
+    def __len__(self) -> int:
+        return int(self.rows.shape[0])
+
+    def to(self, device: torch.device | str) -> PairBatch:
+        """The same batch with every tensor on `device`."""
+        return replace(self, **{f.name: _moved(getattr(self, f.name), device) for f in fields(self)})
+
+
+def _moved(value: Any, device: torch.device | str) -> Any:
+    if isinstance(value, Tensor):
+        return value.to(device)
+    if isinstance(value, TokenBatch | Positions):
+        return type(value)(*(_moved(getattr(value, f.name), device) for f in fields(value)))
+    if isinstance(value, tuple):
+        return tuple(_moved(v, device) for v in value)
+    if isinstance(value, Mapping):
+        return {k: _moved(v, device) for k, v in value.items()}
+    return value

@@ -1,0 +1,188 @@
+"""Torch-free vocabulary shared by every layer: prompts, counterfactual pairs, contrasts, sites.
+
+Character spans are half-open `(start, end)` offsets into the text. A *mention* is one such span; a named span is
+the ordered tuple of all its mentions, because a name usually occurs more than once in a prompt.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from das.errors import PositionError
+
+Mentions = tuple[tuple[int, int], ...]
+
+#: The name under which `[[...]]` marks are stored when the caller gives no other.
+MARK = "mark"
+#: The default name of the (only) source of an interchange.
+SOURCE = "source"
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A text and the character spans in it that positions can refer to.
+
+    Attributes:
+        text: the raw text, without marks.
+        spans: span name -> mentions, each a half-open character range, in order of appearance.
+    """
+
+    text: str
+    spans: Mapping[str, Mentions] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, mentions in self.spans.items():
+            for start, end in mentions:
+                if not 0 <= start < end <= len(self.text):
+                    raise PositionError(
+                        f"span {name!r} lies outside its prompt",
+                        got=f"characters {start}:{end} of a text of {len(self.text)}",
+                        remedy="give half-open character offsets into the text",
+                    )
+
+    @classmethod
+    def from_marked(cls, text: str, name: str = MARK) -> Prompt:
+        """Read `[[...]]` marks: `"Hi [[Tim]]!"` becomes the text `"Hi Tim!"` with one mention of `name`."""
+        plain, mentions, end = "", [], 0
+        for match in re.finditer(r"\[\[(.+?)\]\]", text):
+            plain += text[end : match.start()]
+            mentions.append((len(plain), len(plain) + len(match[1])))
+            plain += match[1]
+            end = match.end()
+        return cls(plain + text[end:], {name: tuple(mentions)} if mentions else {})
+
+
+@dataclass(frozen=True)
+class CounterfactualPair:
+    """One interchange: run `base` with a variable taken from the sources; the causal model says what should follow.
+
+    Attributes:
+        base: the prompt that is intervened on.
+        sources: source name -> prompt whose activations are read. Usually one, named "source".
+        base_label: what follows `base` with no intervention (starts with its own space, e.g. `" she"`).
+        counterfactual_label: what the causal model says follows under the interchange.
+        target: name of the source whose *own* output distribution is the counterfactual distribution (needed by
+            distribution-matching objectives), or None where no source has it.
+        entities: what splits must not share (names, cities, ...).
+    """
+
+    base: Prompt
+    sources: Mapping[str, Prompt]
+    base_label: str
+    counterfactual_label: str
+    target: str | None = None
+    entities: frozenset[str] = frozenset()
+
+    @property
+    def changed(self) -> bool:
+        """Whether the interchange changes the label."""
+        return self.base_label != self.counterfactual_label
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """A contrast quadruple (x, y, x_c, y_c) of CDAS (arXiv 2602.05234): one prompt without the concept, one with it.
+
+    Responses may be None until a model has written them (`das.data.responses`).
+    """
+
+    negative: Prompt
+    positive: Prompt
+    negative_response: str | None = None
+    positive_response: str | None = None
+    entities: frozenset[str] = frozenset()
+
+    def pairs(self) -> tuple[CounterfactualPair, CounterfactualPair]:
+        """Both directions, each teacher-forced on its source's response: elicit (neg+pos), then suppress (pos+neg)."""
+        assert self.negative_response is not None and self.positive_response is not None, "write the responses first"
+        neg, pos = self.negative_response, self.positive_response
+        return (
+            CounterfactualPair(self.negative, {SOURCE: self.positive}, neg, pos, SOURCE, self.entities),
+            CounterfactualPair(self.positive, {SOURCE: self.negative}, pos, neg, SOURCE, self.entities),
+        )
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where: layer x component x positions.
+
+    Attributes:
+        layer: 0-based block index; None only for free-form module paths that contain their own.
+        component: pyvene's name ("block_output"), a TransformerLens alias ("resid_post"), or a module path
+            ("model.layers.3.mlp.down_proj").
+        positions: where the base is written, in the position grammar of `das.data.positions`: "last", "first",
+            "all", "prompt", "generated", "index:-3", "f3+l2", "span:NAME", "span:NAME:last", "from:TEXT".
+        source_positions: where the sources are read; None means the same as `positions`. A single position is
+            broadcast to all written ones.
+        heads: head indices for components that have heads; None means all of them.
+        side: "input" or "output" of a free-form module path; ignored for named components.
+    """
+
+    layer: int | None = None
+    component: str = "block_output"
+    positions: str = "last"
+    source_positions: str | None = None
+    heads: tuple[int, ...] | None = None
+    side: str = "output"
+
+    @property
+    def read_positions(self) -> str:
+        """Where sources are read."""
+        return self.positions if self.source_positions is None else self.source_positions
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for artifacts."""
+        return {
+            "layer": self.layer,
+            "component": self.component,
+            "positions": self.positions,
+            "source_positions": self.source_positions,
+            "heads": None if self.heads is None else list(self.heads),
+            "side": self.side,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Site:
+        """Inverse of `to_json`."""
+        heads = data.get("heads")
+        fields = {k: data[k] for k in ("layer", "component", "positions", "source_positions", "side") if k in data}
+        return cls(**fields, heads=None if heads is None else tuple(heads))
+
+    def __str__(self) -> str:
+        layer = "" if self.layer is None else f"layer {self.layer} "
+        heads = "" if self.heads is None else f" heads {','.join(map(str, self.heads))}"
+        read = "" if self.source_positions is None else f" (read at {self.source_positions})"
+        return f"{layer}{self.component}{heads} @ {self.positions}{read}"
+
+
+@dataclass(frozen=True)
+class SpanFinder:
+    """How to find a named span in raw text, as data that an artifact can store (never code).
+
+    Attributes:
+        span: the span's name.
+        words: literal strings, matched as whole words, every mention.
+    """
+
+    span: str
+    words: tuple[str, ...]
+
+    def find(self, text: str) -> Mentions:
+        """All mentions of any of the words in `text`, in order; empty where there is none."""
+        if not self.words:
+            return ()
+        longest_first = sorted(set(self.words), key=len, reverse=True)
+        pattern = r"(?<!\w)(?:" + "|".join(map(re.escape, longest_first)) + r")(?!\w)"
+        return tuple(m.span() for m in re.finditer(pattern, text))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for artifacts."""
+        return {"span": self.span, "words": list(self.words)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> SpanFinder:
+        """Inverse of `to_json`."""
+        return cls(str(data["span"]), tuple(map(str, data["words"])))
