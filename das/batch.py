@@ -7,14 +7,14 @@ entries of an index hold 0 and are never read or written.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from das.shapes import Ids, Index, LabelIds, LabelMask, PositionMask, TokenMask
+from das.shapes import Activation, Ids, Index, LabelIds, LabelMask, Logits, PositionMask, SourceActivation, TokenMask
 
 
 @dataclass(frozen=True)
@@ -91,3 +91,41 @@ def _moved(value: Any, device: torch.device | str) -> Any:
     if isinstance(value, Mapping):
         return {k: _moved(v, device) for k, v in value.items()}
     return value
+
+
+@dataclass(frozen=True)
+class Context:
+    """What an intervention may look at besides the activation it edits. Every field is optional.
+
+    Attributes:
+        token_mask: which of the given positions are real, (B, P).
+        position_ids: their real positions in the row, (B, P).
+        factor: steering factor per row, (B,); positive means towards the positive concept value.
+        concept: concept embedding per row, (B, C) (hypernetworks).
+        base_hidden: the base's activations at the positions edited, before any edit, (B, P, width).
+        source_hidden: source name -> activations read, (B, P or 1, width).
+        progress: share of training done, in [0, 1]; 1 outside training. Drives annealed temperatures.
+    """
+
+    token_mask: PositionMask | None = None
+    position_ids: Index | None = None
+    factor: Float[Tensor, " batch"] | None = None
+    concept: Float[Tensor, "batch features"] | None = None
+    base_hidden: Activation | None = None
+    source_hidden: Mapping[str, SourceActivation] | None = None
+    progress: float = 1.0
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What one run of the engine gives to objectives and metrics; everything at the label positions only.
+
+    Attributes:
+        logits: of the intervened run, (B, K, V), the model's dtype.
+        target_logits: of the counterfactual (un-intervened source) run, (B, K, V), without gradient, or None.
+        aux: penalties and latents reported by edits and gates, keyed "PLACEMENT/NAME".
+    """
+
+    logits: Logits
+    target_logits: Logits | None = None
+    aux: Mapping[str, Tensor] = field(default_factory=dict)

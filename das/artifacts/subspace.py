@@ -1,0 +1,156 @@
+"""The artifact: a small, frozen, self-describing subspace on disk.
+
+    my-subspace/
+      das_config.json             everything that is silently wrong when wrong: sites, positions, model, factors, training
+      interventions.safetensors   the tensors, fp32
+      README.md                   a card for people
+      controls/NAME/              optional: subspaces trained as controls, in the same format
+
+Loading runs no code: parts are named by modules that ship with das, tensors come from safetensors, and both files are
+checked against the hashes recorded at save.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, final
+
+from torch import Tensor, nn
+
+import das
+from das.artifacts import storage
+from das.artifacts.describe import describe_site, plain, rebuild, tensors_of
+from das.artifacts.parts import Factors, ModelCard
+from das.errors import ArtifactError
+from das.interventions.sets import InterventionSet
+from das.types import Site, SpanFinder
+
+#: Largest max |R^T R - I| an artifact may have.
+ORTHONORMAL_TOLERANCE = 1e-4
+
+
+@final
+@dataclass(frozen=True)
+class Subspace:
+    """Trained interventions with all one needs to know to use them.
+
+    Attributes:
+        interventions: the frozen interventions and their placements.
+        model: the model they belong to.
+        factors: per placement, the concept's mean coordinates, or None where the task has no two-valued concept.
+        finder: how to find the trained span in raw text.
+        task: the task's name.
+        training: objective, steps, seed, command, versions, ... (plain data).
+        metrics: what was measured after training (plain data).
+        controls: subspaces trained as controls, by name.
+    """
+
+    interventions: InterventionSet
+    model: ModelCard
+    factors: tuple[Factors | None, ...]
+    finder: SpanFinder | None = None
+    task: str | None = None
+    training: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    controls: Mapping[str, Subspace] = field(default_factory=dict)
+
+    @property
+    def site(self) -> Site:
+        """The first placement's written site."""
+        return self.interventions.placements[0].write
+
+    def basis(self, i: int = 0) -> Tensor:
+        """The orthonormal basis (width, rank) of placement `i`."""
+        basis = getattr(self.interventions.interventions[i].featurizer, "basis", None)
+        if basis is None:
+            raise ArtifactError("this intervention has no basis", got=self.interventions.interventions[i].name)
+        return basis.detach()
+
+    def check(self, model: nn.Module) -> None:
+        """Raise `ArtifactError` if this subspace was not learned in `model`."""
+        here = ModelCard.of(model)
+        for what in ("class_name", "width", "n_layers", "fingerprint"):
+            mine, other = getattr(self.model, what), getattr(here, what)
+            if mine != other:
+                raise ArtifactError(
+                    f"this subspace belongs to another model: its {what} differs",
+                    got=f"{other!r} ({here.name_or_path}), the subspace was learned in {mine!r} ({self.model.name_or_path})",
+                    remedy="load the model it names, or pass allow_model_mismatch=True if you know what you do",
+                )
+
+    def save(self, directory: str | Path, *, overwrite: bool = False) -> Path:
+        """Write the artifact; refuses a folder that holds anything unless `overwrite`."""
+        path = Path(directory)
+        storage.replace_folder(path, overwrite, self._write)
+        return path
+
+    def _write(self, path: Path) -> None:
+        storage.write(path, self.describe(), tensors_of(self.interventions, self.factors))
+        for name, control in self.controls.items():
+            control._write(path / "controls" / name)
+
+    def describe(self) -> dict[str, Any]:
+        """The artifact's configuration as plain data."""
+        return {
+            "library_name": "das",
+            "das_version": das.__version__,
+            "base_model": asdict(self.model),
+            "sites": [describe_site(self.interventions, i, f) for i, f in enumerate(self.factors)],
+            "task": self.task,
+            "span_finder": None if self.finder is None else self.finder.to_json(),
+            "training": plain(self.training),
+            "metrics": plain(self.metrics),
+            "controls": sorted(self.controls),
+        }
+
+    @classmethod
+    def load(
+        cls,
+        directory: str | Path,
+        model: nn.Module | None = None,
+        *,
+        allow_model_mismatch: bool = False,
+        allow_non_orthonormal: bool = False,
+        allow_tampered: bool = False,
+    ) -> Subspace:
+        """Read an artifact.
+
+        Args:
+            directory: where `save` wrote it.
+            model: refuse unless it is the one the subspace was learned in.
+            allow_model_mismatch: skip that check.
+            allow_non_orthonormal: accept a basis whose columns are not orthonormal.
+            allow_tampered: accept files that differ from what was saved.
+
+        Raises:
+            ArtifactError: nothing there, unknown format, changed files, another model, or a broken basis.
+        """
+        path = Path(directory)
+        config, tensors = storage.read(path, allow_tampered)
+        subspace = cls._from_plain(config, tensors)
+        for name, violation in subspace.interventions.invariants().items():
+            if not violation <= ORTHONORMAL_TOLERANCE and not allow_non_orthonormal:
+                raise ArtifactError(
+                    f"the basis is not orthonormal ({name})", got=f"residual {violation:.3g}",
+                    remedy="retrain or re-orthonormalise it yourself, or pass allow_non_orthonormal=True",
+                )  # fmt: skip
+        if model is not None and not allow_model_mismatch:
+            subspace.check(model)
+        flags = {"allow_non_orthonormal": allow_non_orthonormal, "allow_tampered": allow_tampered}
+        controls = {name: cls.load(path / "controls" / name, **flags) for name in config["controls"]}
+        return replace(subspace, controls=controls)
+
+    @classmethod
+    def _from_plain(cls, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Subspace:
+        try:
+            interventions, factors = rebuild(config["sites"], tensors)
+            finder = config["span_finder"]
+            return cls(
+                interventions, ModelCard(**config["base_model"]), factors,
+                None if finder is None else SpanFinder.from_json(finder),
+                config["task"], config["training"], config["metrics"],
+            )  # fmt: skip
+        except (KeyError, TypeError) as error:
+            raise ArtifactError("the artifact's description is incomplete", got=str(error)) from error

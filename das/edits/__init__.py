@@ -1,0 +1,1 @@
+"""What happens to the coordinates. One edit per file; `base` has the interface."""

@@ -1,0 +1,180 @@
+"""Read the sources, intervene on the base, get logits at the label positions: one batch at a time.
+
+`Engine` knows the model and where interventions are placed; it holds no data. `das.engine.tiers` decides what of its work
+is done once for a whole dataset.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor, nn
+
+from das.batch import Context, Outputs, PairBatch, Positions
+from das.engine.hooks import Visitor, captures, gather_positions, put_positions, spliced
+from das.engine.resume import LOCK, BaseState, call, head_logits, layout, logits_at, run_from
+from das.errors import SiteError
+from das.interventions.base import Intervention
+from das.interventions.sets import InterventionSet, Placement
+from das.models.families import BoundSite, ModelView
+from das.types import Site
+
+
+@dataclass(frozen=True)
+class SourceState:
+    """What the frozen source runs contribute to a batch.
+
+    Attributes:
+        reads: for every placement, source name -> activations (B, P or 1, width).
+        target_hidden: the counterfactual run's head inputs at the label positions, (B, K, width), if asked for.
+    """
+
+    reads: tuple[Mapping[str, Tensor], ...]
+    target_hidden: Tensor | None
+
+
+@final
+class Engine:
+    """Runs interventions in one frozen model.
+
+    Args:
+        model: a frozen causal LM in eval mode.
+        placements: where interventions write and read, in declared order.
+
+    Raises:
+        SiteError, UnknownChoiceError: a placement does not exist in this model.
+    """
+
+    def __init__(self, model: nn.Module, placements: Sequence[Placement]) -> None:
+        self.view = ModelView(model)
+        self.placements = tuple(placements)
+        self.writes = tuple(self._bind(p.write) for p in placements)
+        self.reads = tuple({name: self._bind(site) for name, site in p.reads.items()} for p in placements)
+
+    @property
+    def block(self) -> int:
+        """The lowest block that has to run again after an edit: where forwards resume."""
+        return min(w.block for w in self.writes)
+
+    def widths(self) -> tuple[int, ...]:
+        """Width of every written site."""
+        return tuple(w.width for w in self.writes)
+
+    @torch.no_grad()
+    def sources(self, batch: PairBatch, target: bool) -> SourceState:
+        """Read every source once, no further than its last use; the target's run goes on to the head."""
+        reads: list[dict[str, Tensor]] = [{} for _ in self.placements]
+        target_hidden = None
+        for name, tokens in batch.sources.items():
+            slots = [i for i, read in enumerate(self.reads) if name in read]
+            wanted: list[tuple[BoundSite, Tensor | None]] = [
+                (self.reads[i][name], batch.reads[i][name].index) for i in slots
+            ]
+            if on_target := target and name == batch.target:
+                assert batch.target_positions is not None
+                wanted.append((self._head_input(), batch.target_positions))
+            if not wanted:
+                continue
+            visits, found = captures(wanted, stop=True)
+            with LOCK, spliced(visits):
+                call(self.view, tokens.ids, tokens.mask, tokens.position_ids)
+            for i, activation in zip(slots, found, strict=False):
+                assert activation is not None
+                reads[i][name] = activation
+            if on_target:
+                target_hidden = found[-1]
+        return SourceState(tuple(reads), target_hidden)
+
+    def outputs(
+        self,
+        batch: PairBatch,
+        interventions: InterventionSet,
+        sources: SourceState,
+        state: BaseState | None = None,
+        progress: float = 1.0,
+    ) -> Outputs:
+        """Intervene on the base and return logits at the label positions, with gradients to the interventions.
+
+        Args:
+            batch: the pairs.
+            interventions: placed exactly where this engine is.
+            sources: from `sources`.
+            state: the base up to the resume block; None runs the whole base through hooks.
+            progress: share of training done.
+        """
+        aux: dict[str, Tensor] = {}
+        origin = torch.zeros_like(batch.rows) if state is None else layout(batch).start
+        visitors = [
+            self._visitor(i, x, batch, origin, sources.reads[i], aux, progress) for i, x in enumerate(interventions)
+        ]
+        columns = (batch.label_positions - origin[:, None]).clamp(min=0)
+        if state is None:
+            with LOCK, spliced(list(zip(self.writes, visitors, strict=True))):
+                base = batch.base
+                logits = logits_at(self.view, columns, base.ids, base.mask, base.position_ids)
+        else:
+            residual, later = self._edit_entry(state.residual, visitors)
+            logits = run_from(self.view, self.block, state, residual, columns, later)
+            assert logits is not None
+        target = None if sources.target_hidden is None else self.target_logits(sources.target_hidden)
+        return Outputs(logits, target, aux)
+
+    @torch.no_grad()
+    def target_logits(self, hidden: Tensor) -> Tensor:
+        """Logits of stored head inputs."""
+        return head_logits(self.view, hidden)
+
+    @torch.no_grad()
+    def clean(self, batch: PairBatch) -> Outputs:
+        """The base run with no intervention."""
+        base = batch.base
+        with LOCK:
+            return Outputs(logits_at(self.view, batch.label_positions, base.ids, base.mask, base.position_ids))
+
+    def _edit_entry(self, residual: Tensor, visitors: list[Visitor]) -> tuple[Tensor, list[tuple[BoundSite, Visitor]]]:
+        """Apply the edits that lie exactly where the forward resumes; return the others for hooks."""
+        now = [i for i, w in enumerate(self.writes) if w.boundary and w.block == self.block]
+        for i in sorted(now, key=lambda i: self.writes[i].side == "input"):  # a block's output precedes the next's input
+            edited = visitors[i](residual)
+            residual = residual if edited is None else edited
+        return residual, [(w, visitors[i]) for i, w in enumerate(self.writes) if i not in now]
+
+    def _visitor(
+        self,
+        i: int,
+        intervention: Intervention,
+        batch: PairBatch,
+        origin: Tensor,
+        sources: Mapping[str, Tensor],
+        aux: dict[str, Tensor],
+        progress: float,
+    ) -> Visitor:
+        write = batch.writes[i]
+        where = Positions((write.index - origin[:, None]).clamp(min=0), write.mask)
+        real = batch.base.position_ids.gather(1, write.index)
+
+        def visit(hidden: Tensor) -> Tensor:
+            h = gather_positions(hidden, where.index)
+            ctx = Context(
+                token_mask=write.mask, position_ids=real, base_hidden=h, source_hidden=sources, progress=progress
+            )
+            edited = intervention(h, sources, ctx)
+            aux.update({f"{i}/{k}": v for k, v in edited.aux.items()})
+            return put_positions(hidden, where.index, where.mask, edited.activation)
+
+        return visit
+
+    def _head_input(self) -> BoundSite:
+        width = self.view.width
+        return BoundSite(
+            self.placements[0].write, self.view.head, "head", "input", None, width, self.view.n_layers, False, True
+        )
+
+    def _bind(self, site: Site) -> BoundSite:
+        bound = self.view.bind(site)
+        if bound.module is self.view.head:
+            raise SiteError("the output head cannot be intervened on", got=str(site), remedy="use the last block_output")
+        return bound

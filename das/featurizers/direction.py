@@ -1,0 +1,68 @@
+"""Direction: z = v.h along one unit vector, the featurizer of steering vectors and directional ablation.
+
+Equation   coordinates(h) = v^T h,  lift(dz) = v dz,  ||v|| = 1
+Shapes     h (B, P, width) -> z (B, P, 1); v (width,) in fp32, renormalised after every optimiser step
+Raises     InputError for a zero or non-finite vector
+"""
+
+from __future__ import annotations
+
+from typing import Any, final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from das.batch import Context
+from das.errors import InputError
+from das.featurizers.base import Featurizer
+from das.shapes import Basis, Coordinates, SourceActivation
+
+
+@final
+class Direction(Featurizer):
+    """One unit direction.
+
+    Args:
+        width: activation size.
+        vector: the direction, any non-zero length; random if None.
+        learned: False freezes it.
+    """
+
+    rank = 1
+
+    def __init__(self, width: int, vector: Float[Tensor, " width"] | None = None, learned: bool = True) -> None:
+        super().__init__()
+        self.width, self.learned = width, learned
+        start = torch.randn(width) if vector is None else vector.detach().float()
+        norm = start.norm()
+        if not (torch.isfinite(norm) and norm > 0):
+            raise InputError("a direction needs a finite, non-zero vector", got=f"norm {float(norm)}")
+        self.vector = nn.Parameter(start / norm, requires_grad=learned)
+
+    @property
+    def basis(self) -> Basis:
+        """v as a (width, 1) basis."""
+        return self.vector[:, None]
+
+    def coordinates(self, h: SourceActivation, ctx: Context) -> Coordinates:
+        """v^T h."""
+        return h @ self.basis.to(h.dtype)
+
+    def lift(self, dz: Coordinates, ctx: Context) -> SourceActivation:
+        """v dz."""
+        return dz * self.vector.to(dz.dtype)
+
+    def params(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        return {"width": self.width, "learned": self.learned}
+
+    def invariants(self) -> dict[str, float]:
+        """How far ||v|| is from one."""
+        return {"unit_norm": abs(float(self.vector.detach().double().norm()) - 1.0)}
+
+    @torch.no_grad()
+    def retract(self) -> None:
+        """Back to unit length after an optimiser step."""
+        if self.learned:
+            self.vector.div_(self.vector.norm())

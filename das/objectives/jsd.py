@@ -1,0 +1,39 @@
+"""Distribution matching: Jensen-Shannon divergence to the counterfactual run, the objective of CDAS (arXiv 2602.05234).
+
+Equation   1/|tokens| sum_k JS(p_intervened ‖ p_target),  JS(p, q) = KL(p‖m)/2 + KL(q‖m)/2,  m = (p + q)/2
+           over the whole vocabulary, natural logarithm, log m = logaddexp(log p, log q) - log 2
+Units      nats per label token, in [0, log 2]; symmetric; no gradient in the target
+Raises     CapabilityError where the pairs have no target distribution
+"""
+
+from __future__ import annotations
+
+import math
+from typing import final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from das.batch import Outputs, PairBatch
+from das.objectives.base import Loss, log_distributions, token_mean
+from das.shapes import Logits
+
+
+def jensen_shannon(log_p: Logits, log_q: Logits) -> Float[Tensor, "batch label"]:
+    """JS divergence of two log-distributions (B, K, V), in nats."""
+    log_m = torch.logaddexp(log_p, log_q) - math.log(2)
+    return 0.5 * (log_p.exp() * (log_p - log_m) + log_q.exp() * (log_q - log_m)).sum(-1)
+
+
+@final
+class JSD:
+    """JS divergence between the intervened and the counterfactual next-token distributions."""
+
+    needs_target = True
+
+    def __call__(self, outputs: Outputs, batch: PairBatch) -> Loss:
+        """The loss of one batch."""
+        log_p, log_q = log_distributions(outputs, "jsd")
+        loss, tokens = token_mean(jensen_shannon(log_p, log_q), batch.label_mask)
+        return Loss(loss, tokens, {"jsd": loss.detach()})
