@@ -29,6 +29,10 @@ class TokenBatch:
         """Real positions: 0 for a row's first real token, whatever the padding; pads hold 0 or repeat the last."""
         return (self.mask.long().cumsum(-1) - 1).clamp(min=0)
 
+    def to(self, device: torch.device | str) -> TokenBatch:
+        """The same tokens on `device`."""
+        return TokenBatch(self.ids.to(device), self.mask.to(device))
+
 
 @dataclass(frozen=True)
 class Positions:
@@ -36,6 +40,10 @@ class Positions:
 
     index: Index
     mask: PositionMask
+
+    def to(self, device: torch.device | str) -> Positions:
+        """The same positions on `device`."""
+        return Positions(self.index.to(device), self.mask.to(device))
 
 
 @dataclass(frozen=True)
@@ -82,10 +90,8 @@ class PairBatch:
 
 
 def _moved(value: Any, device: torch.device | str) -> Any:
-    if isinstance(value, Tensor):
+    if isinstance(value, Tensor | TokenBatch | Positions):
         return value.to(device)
-    if isinstance(value, TokenBatch | Positions):
-        return type(value)(*(_moved(getattr(value, f.name), device) for f in fields(value)))
     if isinstance(value, tuple):
         return tuple(_moved(v, device) for v in value)
     if isinstance(value, Mapping):

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import final
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from das.batch import Context, Outputs, PairBatch, Positions
+from das.batch import Context, Outputs, PairBatch, Positions, TokenBatch
 from das.engine.hooks import Visitor, captures, gather_positions, put_positions, spliced
 from das.engine.resume import LOCK, BaseState, call, head_logits, layout, logits_at, run_from
 from das.errors import SiteError
@@ -34,6 +35,22 @@ class SourceState:
 
     reads: tuple[Mapping[str, Tensor], ...]
     target_hidden: Tensor | None
+
+
+@torch.no_grad()
+def read(
+    view: ModelView, tokens: TokenBatch, wanted: Sequence[tuple[BoundSite, Positions]]
+) -> list[Float[Tensor, "batch position width"]]:
+    """Activations of the unmodified model at sites and positions, running no further than the deepest of them."""
+    visits, found = captures([(bound, where.index) for bound, where in wanted], stop=True)
+    with LOCK, spliced(visits):
+        call(view, tokens.ids, tokens.mask, tokens.position_ids)
+    return [_captured(f) for f in found]
+
+
+def _captured(activation: Tensor | None) -> Tensor:
+    assert activation is not None, "spliced() checks that every hook fired"
+    return activation
 
 
 @final
@@ -70,19 +87,14 @@ class Engine:
         target_hidden = None
         for name, tokens in batch.sources.items():
             slots = [i for i, read in enumerate(self.reads) if name in read]
-            wanted: list[tuple[BoundSite, Tensor | None]] = [
-                (self.reads[i][name], batch.reads[i][name].index) for i in slots
-            ]
+            wanted = [(self.reads[i][name], batch.reads[i][name]) for i in slots]
             if on_target := target and name == batch.target:
                 assert batch.target_positions is not None
-                wanted.append((self._head_input(), batch.target_positions))
+                wanted.append((self._head_input(), Positions(batch.target_positions, batch.label_mask)))
             if not wanted:
                 continue
-            visits, found = captures(wanted, stop=True)
-            with LOCK, spliced(visits):
-                call(self.view, tokens.ids, tokens.mask, tokens.position_ids)
+            found = read(self.view, tokens, wanted)
             for i, activation in zip(slots, found, strict=False):
-                assert activation is not None
                 reads[i][name] = activation
             if on_target:
                 target_hidden = found[-1]

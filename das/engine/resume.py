@@ -217,7 +217,7 @@ def entry_site(view: ModelView, block: int) -> BoundSite:
 
 
 @contextmanager
-def bypassed(blocks: Sequence[nn.Module]) -> Iterator[None]:
+def bypassed(blocks: nn.ModuleList) -> Iterator[None]:
     """Blocks return their hidden states unchanged; whatever `forward` they had (accelerate's, say) is put back."""
     missing = object()
     before = [(b, b.__dict__.get("forward", missing)) for b in blocks]

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, final
+from typing import Literal, Protocol, final, runtime_checkable
 
 from rich.progress import track
 from torch import nn
@@ -23,6 +23,7 @@ from das.engine.resume import BaseState, base_state, layout
 from das.engine.store import RowStore, row_bytes
 from das.errors import UnknownChoiceError
 from das.interventions.sets import InterventionSet
+from das.models.layouts import LAYOUTS
 
 logger = logging.getLogger("das.engine")
 
@@ -30,6 +31,7 @@ Tier = Literal["all", "prefix", "hooks"]
 TIERS: tuple[Tier, ...] = ("all", "prefix", "hooks")
 
 
+@runtime_checkable
 class PairData(Protocol):
     """A dataset of pairs that can collate any of its rows."""
 
@@ -110,7 +112,7 @@ def why_not_resumable(engine: Engine) -> str | None:
         return "dropout is active: call model.eval()"
     if getattr(config, "is_encoder_decoder", False) or getattr(config, "use_bidirectional_attention", False):
         return "attention is not causal"
-    if not view.family:
+    if view.family not in LAYOUTS:
         return "unknown model family: its state may not be keys and values only"
     if not all(w.resumable for w in engine.writes):
         return "a site lies before the first block"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -28,6 +28,7 @@ class Loss:
     parts: Mapping[str, Float[Tensor, ""]] = field(default_factory=dict)
 
 
+@runtime_checkable
 class Objective(Protocol):
     """A callable object; `needs_target` says whether it looks at the counterfactual run's own distribution."""
 

@@ -1,0 +1,87 @@
+"""Rows of the table to one padded `PairBatch`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from das.batch import PairBatch, Positions, TokenBatch
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a batch of this dataset looks like: padding, source names, target, and the sources each placement reads."""
+
+    padding_side: str
+    pad_id: int
+    sources: tuple[str, ...]
+    target: str | None
+    reads: tuple[tuple[str, ...], ...]
+
+
+def pad(
+    rows: Sequence[Sequence[int]], value: int, side: str = "right"
+) -> tuple[Int[Tensor, "batch tokens"], Bool[Tensor, "batch tokens"]]:
+    """Rows padded with `value` to the longest, and the mask of real entries."""
+    width = max(map(len, rows))
+    out = torch.full((len(rows), width), value, dtype=torch.long)
+    mask = torch.zeros(len(rows), width, dtype=torch.bool)
+    for i, row in enumerate(rows):
+        real = slice(width - len(row), width) if side == "left" else slice(len(row))
+        out[i, real] = torch.tensor(row, dtype=torch.long)
+        mask[i, real] = True
+    return out, mask
+
+
+def collate(table: Mapping[str, Sequence[Any]], rows: Sequence[int], layout: Layout) -> PairBatch:
+    """One batch of the given columns (`das.data.rows`), whose entries are those of dataset rows `rows`."""
+    base, shift = _tokens(table["base"], layout)
+    sources = {name: _tokens(table[f"source:{name}"], layout) for name in layout.sources}
+    label, label_mask = pad(table["label"], 0)
+    target = layout.target
+    with_choices = "choices" in table
+    return PairBatch(
+        base=base,
+        sources={name: tokens for name, (tokens, _) in sources.items()},
+        writes=tuple(_positions(table[f"write:{i}"], shift) for i in range(len(layout.reads))),
+        reads=tuple(
+            {name: _positions(table[f"read:{i}:{name}"], sources[name][1]) for name in names}
+            for i, names in enumerate(layout.reads)
+        ),
+        label_positions=_predicting(table["base_prompt"], shift, label_mask),
+        label_ids=label,
+        label_mask=label_mask,
+        rows=torch.tensor(list(rows), dtype=torch.long),
+        changed=torch.tensor(table["changed"], dtype=torch.bool),
+        target=target,
+        target_positions=None
+        if target is None
+        else _predicting(table[f"source_prompt:{target}"], sources[target][1], label_mask),
+        choices=torch.tensor(table["choices"], dtype=torch.long) if with_choices else None,
+        base_choice=torch.tensor(table["base_choice"]) if with_choices else None,
+        counterfactual_choice=torch.tensor(table["counterfactual_choice"]) if with_choices else None,
+    )
+
+
+def _tokens(rows: Sequence[Sequence[int]], layout: Layout) -> tuple[TokenBatch, Int[Tensor, " batch"]]:
+    """The padded rows, and the column of each row's first real token."""
+    ids, mask = pad(rows, layout.pad_id, layout.padding_side)
+    return TokenBatch(ids, mask), mask.long().argmax(-1)
+
+
+def _positions(rows: Sequence[Sequence[int]], shift: Int[Tensor, " batch"]) -> Positions:
+    index, mask = pad(rows, 0)
+    return Positions((index + shift[:, None]) * mask, mask)
+
+
+def _predicting(
+    prompt: Sequence[int], shift: Int[Tensor, " batch"], mask: Bool[Tensor, "batch label"]
+) -> Int[Tensor, "batch label"]:
+    """Columns whose logits predict the label tokens; 0 where there is none."""
+    last = torch.tensor(prompt) - 1 + shift
+    return (last[:, None] + torch.arange(mask.shape[1])) * mask

@@ -1,0 +1,117 @@
+"""Counterfactual pairs as an Arrow table of token ids, and batches of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from datasets import Dataset, Features, List, Value
+
+from das.batch import PairBatch
+from das.data.collate import Layout, collate
+from das.data.encode import Encoder
+from das.data.responses import WrittenContrast, from_texts
+from das.data.rows import Columns, Example, Placement, columns, encode_examples
+from das.errors import ConfigError, UnknownChoiceError
+from das.types import Contrast, CounterfactualPair
+
+Item = CounterfactualPair | Contrast | WrittenContrast | Example
+
+_BOOLS = ("changed",)
+_SCALARS = ("base_prompt", "source_prompt", "base_choice", "counterfactual_choice")
+
+
+class PairDataset:
+    """Tokenized counterfactual pairs; everything about the data is checked once, here.
+
+    Args:
+        items: pairs; or contrasts, each of which becomes two adjacent rows (elicit, suppress), a group of 2.
+        encoder: how to tokenize.
+        sites: per placement of the InterventionSet, where the base is written and where each source is read.
+        labels: the task's label set; each must be one distinct token after every base prompt.
+        padding_side: "left" or "right".
+        group: adjacent rows that belong together, where the items are rows already (`Example`).
+
+    Attributes:
+        table: the Arrow table; `das.data.rows` documents its columns.
+        examples: the rows' pairs, with label ids where these were given.
+        pairs: the pairs, in row order.
+        group: rows that belong together: 1, or 2 for contrasts.
+
+    Raises:
+        EmptySplitError: without items.
+        PositionError, LabelError, ContextLengthError: naming the row and the prompt.
+        ConfigError: if pairs and contrasts are mixed, or pairs differ in source names or target.
+    """
+
+    def __init__(
+        self,
+        items: Sequence[Item],
+        encoder: Encoder,
+        sites: Sequence[Placement],
+        *,
+        labels: tuple[str, ...] | None = None,
+        padding_side: str = "left",
+        group: int = 1,
+    ) -> None:
+        if padding_side not in ("left", "right"):
+            raise UnknownChoiceError("padding side", padding_side, ("left", "right"))
+        examples, grouped = _examples(items, encoder)
+        self.group = max(group, grouped)
+        assert len(examples) % self.group == 0, "a group is not complete"
+        encoded = encode_examples(examples, encoder, labels)
+        self.examples = tuple(examples)
+        self.pairs = tuple(e.pair for e in examples)
+        self.labels = labels
+        self.table = _arrow(columns(encoded, sites, labels))
+        first = self.pairs[0]
+        reads = tuple(tuple(reads) for _, reads in sites)
+        self._layout = Layout(padding_side, encoder.pad_id, tuple(encoded[0].sources), first.target, reads)
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of all columns, for cache keys; padding does not enter."""
+        digest = hashlib.sha256()
+        for name in sorted(self.table.column_names):
+            digest.update(json.dumps([name, list(self.table[name])]).encode())
+        return digest.hexdigest()
+
+    def collate(self, rows: Sequence[int]) -> PairBatch:
+        """The batch of the given rows, in that order; indices count columns of its padded ids."""
+        rows = [int(row) for row in rows]
+        return collate(self.table[rows], rows, self._layout)
+
+
+def _examples(items: Sequence[Item], encoder: Encoder) -> tuple[list[Example], int]:
+    """Rows of all items, and how many belong together."""
+    rows: list[Example] = []
+    contrasts: list[WrittenContrast] = []
+    for item in items:
+        if isinstance(item, CounterfactualPair | Example):
+            rows.append(item if isinstance(item, Example) else Example(item))
+        else:
+            contrasts.append(item if isinstance(item, WrittenContrast) else from_texts(item, encoder))
+    if rows and contrasts:
+        raise ConfigError(
+            "pairs and contrasts cannot be mixed in one dataset",
+            got=f"{len(rows)} pairs among {len(items)} items",
+            remedy="make two datasets",
+        )
+    if contrasts:
+        return [example for contrast in contrasts for example in contrast.examples()], 2
+    return rows, 1
+
+
+def _arrow(data: Columns) -> Dataset:
+    return Dataset.from_dict(data, features=Features({name: _feature(name) for name in data}))
+
+
+def _feature(name: str) -> Any:
+    if name in _BOOLS:
+        return Value("bool")
+    return Value("int32") if name.split(":")[0] in _SCALARS else List(Value("int32"))

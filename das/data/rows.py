@@ -1,0 +1,187 @@
+"""Counterfactual pairs to the columns of a table of token ids, positions and labels; every check on data is here.
+
+Columns (indices count from a row's first real token; K is the number of label tokens, sequences hold K - 1 of them):
+
+    base, source:NAME               prompt ids + label ids without the last
+    base_prompt, source_prompt:NAME number of prompt tokens among them
+    label                           the counterfactual label's ids, (K)
+    write:I                         base positions written by placement I
+    read:I:NAME                     source positions it reads: as many as written, or one in every row (broadcast)
+    changed                         whether the interchange changes the label
+    choices, base_choice, counterfactual_choice    only with a label set: its token ids, and indices into them
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from das.data.align import Groups, align, is_broadcast
+from das.data.encode import Encoder
+from das.data.positions import PositionSpec, parse_positions, resolve
+from das.data.tokenize import EncodedPrompt
+from das.errors import ConfigError, EmptySplitError, InputError, LabelError
+from das.types import CounterfactualPair
+
+#: What one intervention writes in the base, and what it reads in each source.
+Placement = tuple[str | PositionSpec, Mapping[str, str | PositionSpec]]
+Columns = dict[str, list[Any]]
+
+
+@dataclass(frozen=True)
+class Example:
+    """A pair, and its label's token ids where they are given rather than tokenized after the prompt."""
+
+    pair: CounterfactualPair
+    label_ids: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A pair in tokens: base, sources, counterfactual label and the choices after the base."""
+
+    pair: CounterfactualPair
+    base: EncodedPrompt
+    sources: Mapping[str, EncodedPrompt]
+    label_ids: tuple[int, ...]
+    choices: tuple[int, ...] = ()
+
+
+def encode_examples(examples: Sequence[Example], encoder: Encoder, labels: tuple[str, ...] | None) -> list[Encoded]:
+    """Tokenize all examples; errors name the row.
+
+    Raises:
+        EmptySplitError, ConfigError: without examples; if pairs disagree about source names or target.
+        PositionError, LabelError, ContextLengthError: as `Encoder`, or a label is not one of distinct `labels`.
+    """
+    if not examples:
+        raise EmptySplitError("a dataset needs at least one pair", got=0, remedy="ask for more pairs, or filter less")
+    pairs = [e.pair for e in examples]
+    names = _agreed("source names", [tuple(sorted(p.sources)) for p in pairs])
+    _agreed("target", [p.target for p in pairs])
+    bases = _in_rows(encoder.encode_all([p.base for p in pairs]), len(pairs))
+    sources = {n: _in_rows(encoder.encode_all([p.sources[n] for p in pairs]), len(pairs)) for n in names}
+    asked = [row for row, e in enumerate(examples) if e.label_ids is None]
+    texts = [pairs[row].counterfactual_label for row in asked]
+    written = encoder.label_ids_all([bases[row] for row in asked], texts)
+    choices = _choices(bases, labels, encoder) if labels is not None else [()] * len(pairs)
+    out = []
+    for row, (example, base) in enumerate(zip(examples, bases, strict=True)):
+        with naming(row):
+            ids = next(written) if example.label_ids is None else example.label_ids
+            encoded = Encoded(example.pair, base, {n: sources[n][row] for n in names}, ids, choices[row])
+            for prompt in (encoded.base, *encoded.sources.values()):
+                encoder.check_length(prompt, len(ids) - 1)
+            out.append(encoded)
+    return out
+
+
+def columns(encoded: Sequence[Encoded], sites: Sequence[Placement], labels: tuple[str, ...] | None) -> Columns:
+    """The table's columns, as the module docstring lists them; PositionError or LabelError naming the row."""
+    out: Columns = {
+        "base": [list(e.base.ids + e.label_ids[:-1]) for e in encoded],
+        "base_prompt": [len(e.base) for e in encoded],
+        "label": [list(e.label_ids) for e in encoded],
+        "changed": [e.pair.changed for e in encoded],
+    }
+    for name in encoded[0].sources:
+        out[f"source:{name}"] = [list(e.sources[name].ids + e.label_ids[:-1]) for e in encoded]
+        out[f"source_prompt:{name}"] = [len(e.sources[name]) for e in encoded]
+    for number, (write, reads) in enumerate(sites):
+        out |= _placement(encoded, number, _parsed(write), {name: _parsed(read) for name, read in reads.items()})
+    if labels is not None:
+        out["choices"] = [list(e.choices) for e in encoded]
+        out["base_choice"] = [_choice(row, e.pair.base_label, labels) for row, e in enumerate(encoded)]
+        chosen = [_choice(row, e.pair.counterfactual_label, labels) for row, e in enumerate(encoded)]
+        out["counterfactual_choice"] = chosen
+    return out
+
+
+@contextmanager
+def naming(row: int) -> Iterator[None]:
+    """Put the row's number into an input error."""
+    try:
+        yield
+    except InputError as error:
+        raise type(error)(f"row {row}: {error.what}", got=error.got, remedy=error.remedy) from error
+
+
+def _placement(
+    encoded: Sequence[Encoded], number: int, write: PositionSpec, reads: Mapping[str, PositionSpec]
+) -> Columns:
+    writes: list[Groups] = []
+    found: dict[str, list[Groups]] = {name: [] for name in reads}
+    for row, e in enumerate(encoded):
+        with naming(row):
+            writes.append(resolve(write, e.base, len(e.label_ids) - 1))
+            for name, read in reads.items():
+                if name not in e.sources:
+                    raise ConfigError(f"a site reads source {name!r}, which pairs do not have", got=sorted(e.sources))
+                found[name].append(resolve(read, e.sources[name], len(e.label_ids) - 1))
+    out: Columns = {f"write:{number}": [[i for group in groups for i in group] for groups in writes]}
+    for name, groups in found.items():
+        single = all(map(is_broadcast, groups))
+        out[f"read:{number}:{name}"] = aligned = []
+        for row, (base, source) in enumerate(zip(writes, groups, strict=True)):
+            with naming(row):
+                aligned.append(source[0] if single else _aligned(encoded[row], name, base, source))
+    return out
+
+
+def _aligned(encoded: Encoded, name: str, base: Groups, source: Groups) -> list[int]:
+    try:
+        return align(base, source)
+    except InputError as error:
+        texts = f"in base {encoded.base.text!r} and {name} {encoded.sources[name].text!r}"
+        raise type(error)(error.what, got=f"{error.got} {texts}", remedy=error.remedy) from error
+
+
+def _choices(bases: Sequence[EncodedPrompt], labels: tuple[str, ...], encoder: Encoder) -> list[tuple[int, ...]]:
+    found = encoder.label_ids_all([b for b in bases for _ in labels], [label for _ in bases for label in labels])
+    out = []
+    for row, base in enumerate(bases):
+        with naming(row):
+            ids = tuple(encoder.only(next(found), base, label) for label in labels)
+            if len(set(ids)) < len(ids):
+                raise LabelError(
+                    "two labels of the label set are the same token",
+                    got=f"{dict(zip(labels, ids, strict=True))} after {base.text!r}",
+                    remedy="list each label once, or choose labels that differ in their first token",
+                )
+            out.append(ids)
+    return out
+
+
+def _choice(row: int, label: str, labels: tuple[str, ...]) -> int:
+    if label not in labels:
+        raise LabelError(
+            f"row {row}: label {label!r} is not in the label set",
+            got=repr(labels),
+            remedy="add it to the task's labels",
+        )
+    return labels.index(label)
+
+
+def _agreed(what: str, values: Sequence[Any]) -> Any:
+    for row, value in enumerate(values):
+        if value != values[0]:
+            raise ConfigError(
+                f"pairs of one dataset must have the same {what}",
+                got=f"{values[0]!r} in row 0 and {value!r} in row {row}",
+                remedy="make one dataset of each kind",
+            )
+    return values[0]
+
+
+def _parsed(spec: str | PositionSpec) -> PositionSpec:
+    return parse_positions(spec) if isinstance(spec, str) else spec
+
+
+def _in_rows(prompts: Iterator[EncodedPrompt], n: int) -> list[EncodedPrompt]:
+    out = []
+    for row in range(n):
+        with naming(row):
+            out.append(next(prompts))
+    return out

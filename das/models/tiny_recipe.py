@@ -1,0 +1,148 @@
+"""How the embedded tiny model is made: config, tokenizer, training. Same torch, same kind of CPU: same bytes.
+
+A Llama of six blocks (width 96, 0.76 million parameters) trained with next-token cross-entropy on the stories of
+`das.models.tiny_grammar`; nothing in the recipe looks at genders or activations. Blocks learn at a rate that shrinks
+by `LAYER_DECAY` per block below the last one (layer-wise learning-rate decay). Without it a net this shallow reads the
+name in its first block, and no later `block_output` at the name matters; with it the name's gender stays at the name's
+tokens through layer 2 and is read from there by the blocks above, as in models trained for longer on more.
+
+Cost: about a minute on one core. A second one gains little at this size, and loses much where it is shared.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from torch import Tensor
+from torch.nn import functional as F
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from das.models.tiny_grammar import stories
+
+SEED = 0
+VOCAB = 1024
+CONTEXT = 256
+STEPS = 400
+BATCH = 16
+LEARNING_RATE = 2e-3
+LAYER_DECAY = 0.2
+WARMUP = 50
+FLOOR = 0.05
+THREADS = 1
+TOKENIZER_STORIES = 4000
+SPECIAL = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>"}
+PAD, BOS, EOS = range(3)
+IGNORE = -100
+
+Report = Callable[[int, float], None]
+
+
+def tiny_config() -> LlamaConfig:
+    """The architecture; needs no training."""
+    return LlamaConfig(
+        vocab_size=VOCAB,
+        hidden_size=96,
+        intermediate_size=256,
+        num_hidden_layers=6,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        max_position_embeddings=CONTEXT,
+        tie_word_embeddings=True,
+        pad_token_id=PAD,
+        bos_token_id=BOS,
+        eos_token_id=EOS,
+    )
+
+
+def tiny_tokenizer() -> PreTrainedTokenizerFast:
+    """A byte-level BPE trained on the grammar's text (1 s); every word of the grammar is one token, BOS comes first."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCAB,
+        special_tokens=list(SPECIAL.values()),
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(stories(TOKENIZER_STORIES, SEED), trainer)
+    bos = SPECIAL["bos_token"]
+    first = processors.TemplateProcessing(single=f"{bos} $A", pair=f"{bos} $A $B", special_tokens=[(bos, BOS)])
+    tokenizer.post_processor = processors.Sequence([processors.ByteLevel(trim_offsets=True), first])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, model_max_length=CONTEXT, clean_up_tokenization_spaces=False, **SPECIAL
+    )
+
+
+def train_tiny(
+    tokenizer: PreTrainedTokenizerFast, steps: int = STEPS, report: Report = lambda step, loss: None
+) -> LlamaForCausalLM:
+    """Train it, calling `report(step, loss)` after every step; global random state and threads are restored."""
+    with _isolated():
+        model = LlamaForCausalLM(tiny_config()).train()
+        groups = _groups(model)
+        optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.99))
+        rates = [group["lr"] for group in optimizer.param_groups]
+        for step, ids in enumerate(_batches(tokenizer, steps)):
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate * schedule(step, steps)
+            loss = _loss(model, ids)
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            report(step + 1, loss.item())
+        return model.eval()
+
+
+def schedule(step: int, steps: int) -> float:
+    """Linear warm-up, then cosine decay to `FLOOR`."""
+    warm = min(1.0, (step + 1) / WARMUP)
+    return warm * (FLOOR + (1 - FLOOR) * 0.5 * (1 + math.cos(math.pi * step / steps)))
+
+
+def _groups(model: LlamaForCausalLM) -> list[dict]:
+    """One group per parameter: its own learning rate by block, weight decay on matrices only."""
+    depth = len(model.model.layers)
+    above = {id(p): depth - 1 - i for i, layer in enumerate(model.model.layers) for p in layer.parameters()}
+    return [
+        {
+            "params": [p],
+            "lr": LEARNING_RATE * LAYER_DECAY ** above.get(id(p), 0),
+            "weight_decay": 0.1 if p.ndim > 1 else 0.0,
+        }
+        for p in model.parameters()
+    ]
+
+
+def _batches(tokenizer: PreTrainedTokenizerFast, steps: int) -> Iterator[Tensor]:
+    """Fresh stories for every step, right-padded, each ended by EOS."""
+    texts = stories(steps * BATCH, SEED)
+    for start in range(0, len(texts), BATCH):
+        rows = [torch.tensor([*ids, EOS]) for ids in tokenizer(texts[start : start + BATCH])["input_ids"]]
+        yield torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=PAD)
+
+
+def _loss(model: LlamaForCausalLM, ids: Tensor) -> Tensor:
+    """Next-token cross-entropy; logits are computed where there is a next token only."""
+    targets = ids[:, 1:]
+    keep = targets != PAD
+    hidden = model.model(ids[:, :-1], use_cache=False).last_hidden_state[keep]
+    return F.cross_entropy(model.lm_head(hidden), targets[keep])
+
+
+@contextmanager
+def _isolated() -> Iterator[None]:
+    """Fixed seed, threads and gradients inside; whatever was there before, outside."""
+    threads = torch.get_num_threads()
+    with torch.random.fork_rng(devices=[]), torch.inference_mode(False), torch.enable_grad(), torch.device("cpu"):
+        torch.default_generator.manual_seed(SEED)
+        torch.set_num_threads(THREADS)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)

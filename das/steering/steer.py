@@ -1,0 +1,161 @@
+"""`das.steer`: edit a model's activations in place, until removed.
+
+    with das.steer(model, subspace, factor=+1) as steering:
+        steering.generate(["Once upon a time, there was a child named [[Robin]]."])
+
+The model stays the same object with the same weights; only hooks come and go, and after removal its logits are
+bit-identical. Stacked steerings apply in the order in which they were started.
+
+Equation   h' = h + lift(gate (edit(z) - z)) at the selected positions, see `das.steering.edits`
+Cost       one gather, edit and scatter per site and forward
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, final
+
+from torch import Tensor, nn
+
+from das.artifacts.subspace import Subspace
+from das.data.positions import parse_positions
+from das.data.tokenize import EncodedPrompt, Tokenizer
+from das.errors import InputError
+from das.models.families import ModelView
+from das.steering.edits import Factor, choose_op, parse_factor, steering_edits
+from das.steering.generate import complete, left_padded, texts_of
+from das.steering.hub import hub_of, steers
+from das.steering.prompts import AnyPrompt, PromptReader
+from das.steering.run import Run
+
+
+def steer(
+    model: nn.Module,
+    subspace: Subspace,
+    factor: Factor = 1.0,
+    *,
+    value: Factor | None = None,
+    op: str | None = None,
+    positions: str | None = None,
+    prompts: Sequence[AnyPrompt] | None = None,
+    tokenizer: Tokenizer | None = None,
+    allow_model_mismatch: bool = False,
+) -> Steering:
+    """Steer a model in place; active at once, until `remove()` or the end of the `with` block.
+
+    Args:
+        model: the model the subspace was learned in.
+        subspace: where, and along which coordinates.
+        factor: one float, or one per row: +f clamps to f times the positive value's mean coordinates, -f to f times
+            the negative value's. Beams and returned sequences repeat a row's factor.
+        value: raw coordinates (rank,) instead of a factor (a number for rank 1): the target of "clamp", the shift of
+            "add".
+        op: "clamp", "add" (f times the positive minus the negative mean), "ablate" (coordinates to zero) or
+            "as_trained"; the method's default where None.
+        positions: where, in the grammar of `das.data.positions`; as trained where None.
+        prompts: the rows' prompts, with [[marks]] around the steered span where the subspace's finder does not know
+            it. Only needed for forwards that do not go through `generate`, and for marks.
+        tokenizer: the model's own by default.
+        allow_model_mismatch: steer another model than the subspace was learned in.
+
+    Raises:
+        ArtifactError: the subspace belongs to another model.
+        CapabilityError: the method cannot do this.
+        InputError: an unusable factor or value.
+        UnknownChoiceError, PositionError: no such position, or none in these prompts.
+        SiteError: the site does not exist in this model.
+    """
+    if not allow_model_mismatch:
+        subspace.check(model)
+    factors, chosen = parse_factor(factor), choose_op(subspace, op)
+    edits, scaled = steering_edits(subspace, chosen, factors, value)
+    view, sites = ModelView(model), [p.write for p in subspace.interventions.placements]
+    specs = [parse_positions(site.positions if positions is None else positions) for site in sites]
+    reader = PromptReader(model, subspace, specs, tokenizer)
+    bound = None if prompts is None else reader.from_texts(prompts)
+    run = Run(edits, [view.bind(site) for site in sites], specs, factors if scaled else None, reader, bound)
+    return Steering(model, subspace, chosen, factors, run)
+
+
+@final
+class Steering:
+    """An active steering; made by `steer`.
+
+    Attributes:
+        model: the steered model.
+        subspace: what it is steered with.
+        op: the operation.
+        factor: the factor or factors, (1,) or (rows,).
+    """
+
+    def __init__(self, model: nn.Module, subspace: Subspace, op: str, factor: Tensor, run: Run) -> None:
+        self.model, self.subspace, self.op, self.factor, self._run = model, subspace, op, factor, run
+        hub_of(model).add(run)
+
+    @property
+    def active(self) -> bool:
+        """Whether it still steers."""
+        return steers(self.model, self._run)
+
+    @property
+    def positions(self) -> tuple[str, ...]:
+        """The steered positions, one per site."""
+        return tuple(spec.text for spec in self._run.specs)
+
+    def remove(self) -> None:
+        """Stop steering; nothing happens the second time."""
+        hub_of(self.model).remove(self._run)
+
+    def __enter__(self) -> Steering:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.remove()
+
+    def __repr__(self) -> str:
+        state = "active" if self.active else "removed"
+        sites = ", ".join(f"{s.path} @ {p}" for s, p in zip(self._run.sites, self.positions, strict=True))
+        return f"Steering({self.op}, factor {self.factor.tolist()}, {sites}, {state})"
+
+    def encode(self, prompts: Sequence[AnyPrompt]) -> dict[str, Tensor]:
+        """Left-padded `input_ids` and `attention_mask` of prompts (marks stripped), as `prompts=` expects the rows."""
+        reader = self._run.reader
+        return left_padded(self.model, reader.encoder, reader.from_texts(prompts))
+
+    def generate(self, prompts: Sequence[AnyPrompt], max_new_tokens: int = 40, **generate_kwargs: Any) -> list[str]:
+        """Continue prompts under this steering (and all others that are active); greedy unless told otherwise.
+
+        Args:
+            prompts: texts; [[marks]] around the steered span are stripped.
+            max_new_tokens: length of the continuations.
+            **generate_kwargs: for `model.generate`.
+
+        Returns:
+            The continuations alone, in order (as many per prompt as `num_return_sequences`).
+
+        Raises:
+            InputError: no prompts, or the steering has been removed.
+            PositionError: a prompt does not have the steered span.
+        """
+        reader = self._run.reader
+        return texts_of(reader.tokenizer, self.generate_ids(prompts, max_new_tokens, **generate_kwargs))
+
+    def generate_ids(
+        self, prompts: Sequence[AnyPrompt], max_new_tokens: int = 40, **generate_kwargs: Any
+    ) -> list[tuple[int, ...]]:
+        """Like `generate`, as token ids up to the end of text."""
+        reader = self._run.reader
+        encoded = reader.from_texts(prompts)
+        with self._bound(encoded):
+            return complete(self.model, reader.encoder, encoded, max_new_tokens, **generate_kwargs)
+
+    @contextmanager
+    def _bound(self, prompts: Sequence[EncodedPrompt]) -> Iterator[None]:
+        if not self.active:
+            raise InputError("this steering has been removed", remedy="start another one with das.steer")
+        before, self._run.prompts = self._run.prompts, prompts
+        try:
+            yield
+        finally:
+            self._run.prompts = before

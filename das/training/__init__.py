@@ -1,0 +1,1 @@
+"""Learning an intervention and measuring it: the Lightning module, `fit`, evaluation beside controls, factors."""

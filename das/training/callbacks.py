@@ -1,0 +1,55 @@
+"""Lightning callbacks of ours."""
+
+from __future__ import annotations
+
+from typing import final
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+
+from das.data.dataset import PairDataset
+from das.engine.tiers import Prepared
+from das.interventions.sets import InterventionSet
+from das.objectives.base import Objective
+from das.training.evaluate import batches
+
+
+@final
+class ValidationLoss(Callback):
+    """Logs the objective on validation pairs as `val/loss`, every so many optimiser steps and after the last one.
+
+    Args:
+        prepared: the engine prepared on the validation data.
+        data: validation pairs.
+        interventions: what is being trained.
+        objective: what is being minimised.
+        every: optimiser steps between measurements.
+        batch_size: rows per forward.
+    """
+
+    def __init__(
+        self,
+        prepared: Prepared,
+        data: PairDataset,
+        interventions: InterventionSet,
+        objective: Objective,
+        every: int,
+        batch_size: int = 64,
+    ) -> None:
+        self.prepared, self.data, self.interventions = prepared, data, interventions
+        self.objective, self.every, self.batch_size = objective, every, batch_size
+        self._last = -1
+
+    @torch.no_grad()
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: object) -> None:
+        """Measure when due."""
+        step = trainer.global_step
+        if step == self._last or (step % self.every and step != trainer.max_steps):
+            return
+        self._last = step
+        total, tokens = 0.0, 0
+        for batch in batches(self.data, self.batch_size, self.prepared.engine):
+            loss = self.objective(self.prepared.outputs(batch, self.interventions), batch)
+            total, tokens = total + float(loss.total) * loss.tokens, tokens + loss.tokens
+        pl_module.log("val/loss", total / max(tokens, 1), prog_bar=True)

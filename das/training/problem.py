@@ -1,0 +1,145 @@
+"""A model, a task and how to make data from them: everything a training or an evaluation starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, final
+
+import torch
+
+from das.data.dataset import PairDataset
+from das.data.encode import Encoder
+from das.data.responses import write_responses
+from das.engine.engine import Engine
+from das.errors import EmptySplitError, InputError
+from das.interventions.base import Intervention, Pairing
+from das.interventions.sets import InterventionSet
+from das.models.families import ModelView
+from das.data.tokenize import Tokenizer
+from das.models.load import load_tokenizer
+from das.tasks.base import Task
+from das.training.evaluate import natively_correct
+from das.types import Site
+
+#: A method: given the site's width, an intervention.
+Builder = Callable[[int], Intervention]
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """How much data, and how it is turned into tokens.
+
+    Attributes:
+        n_train, n_val, n_test: interchange pairs per split.
+        n_contrast: contrast quadruples for training (methods that train on them) and for factors.
+        response_tokens: length of the responses the model writes itself for contrasts.
+        filter_correct: drop pairs whose prompts the unmodified model answers wrongly.
+        padding_side: "left" or "right"; makes no difference beyond float noise.
+        chat: put prompts through the tokenizer's chat template.
+        system: system prompt of the chat.
+        batch_size: rows per forward when nothing is trained.
+    """
+
+    n_train: int = 512
+    n_val: int = 128
+    n_test: int = 256
+    n_contrast: int = 64
+    response_tokens: int = 16
+    filter_correct: bool = False
+    padding_side: str = "left"
+    chat: bool = False
+    system: str | None = None
+    batch_size: int = 64
+
+    def __post_init__(self) -> None:
+        for name in ("n_train", "n_val", "n_test", "n_contrast", "response_tokens", "batch_size"):
+            if getattr(self, name) < 1:
+                raise EmptySplitError(f"data.{name} must be at least 1", got=getattr(self, name))
+
+
+@final
+class Problem:
+    """Makes interventions and datasets that fit one model and one task.
+
+    Args:
+        model: a frozen causal LM (`das.load_model`).
+        task: causal model and sampler.
+        tokenizer: the model's own by default.
+        data: sizes and tokenization.
+        seed: of the samplers.
+    """
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        task: Task,
+        tokenizer: Tokenizer | None = None,
+        data: DataSettings | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.model, self.task, self.data, self.seed = model, task, data or DataSettings(), seed
+        self.view = ModelView(model)
+        self.tokenizer = load_tokenizer(model) if tokenizer is None else tokenizer
+        context = getattr(model.config, "max_position_embeddings", None)
+        self.encoder = Encoder(
+            self.tokenizer, context_length=context, chat=self.data.chat, system=self.data.system
+        )
+
+    @property
+    def device(self) -> torch.device:
+        """Where batches go."""
+        return self.model.get_input_embeddings().weight.device
+
+    def interventions(self, sites: Sequence[Site], builder: Builder, seed: int | None = None) -> InterventionSet:
+        """One intervention per site, initialised from the seed without touching the global random state."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed if seed is None else seed)
+            built = InterventionSet([(site, builder(width=self.view.bind(site).width)) for site in sites])
+        return built.to(self.device)
+
+    def engine(self, interventions: InterventionSet) -> Engine:
+        """An engine at the interventions' sites."""
+        return Engine(self.model, interventions.placements)
+
+    def dataset(self, split: str, interventions: InterventionSet, pairing: Pairing = "interchange") -> PairDataset:
+        """Data of one split, positions resolved for these interventions' sites.
+
+        Raises:
+            EmptySplitError: nothing left after filtering.
+        """
+        if pairing == "contrast":
+            contrasts = self.task.contrasts(split, self.data.n_contrast, self.seed)
+            items: Sequence[Any] = write_responses(
+                self.model, self.encoder, contrasts, self.data.response_tokens, self.data.batch_size
+            )
+            return self.pairs(items, interventions, None)
+        sizes = {"train": self.data.n_train, "val": self.data.n_val, "test": self.data.n_test}
+        if split not in sizes:
+            raise InputError("unknown split", got=split, remedy=f"choose one of {', '.join(sizes)}")
+        pairs = self.task.pairs(split, sizes[split], self.seed)
+        data = self.pairs(pairs, interventions, self.task.labels)
+        return self.filtered(data, interventions, split) if self.data.filter_correct else data
+
+    def filtered(self, data: PairDataset, interventions: InterventionSet, split: str) -> PairDataset:
+        """Only the pairs whose prompts the unmodified model answers correctly."""
+        right = natively_correct(self.engine(interventions), data, self.data.batch_size)
+        kept = [pair for pair, ok in zip(data.pairs, right.tolist(), strict=True) if ok]
+        if not kept:
+            raise EmptySplitError(
+                f"no pair is left in split {split!r}: the model answers every one wrongly", got=f"{len(data)} pairs",
+                remedy="choose a model that can do the task, or data.filter_correct=false",
+            )  # fmt: skip
+        return self.pairs(kept, interventions, self.task.labels)
+
+    def pairs(
+        self, items: Sequence[Any], interventions: InterventionSet, labels: tuple[str, ...] | None, group: int = 1
+    ) -> PairDataset:
+        """Pairs, contrasts or examples as a dataset with positions for these interventions' sites."""
+        specs = [(p.write.positions, {n: r.positions for n, r in p.reads.items()}) for p in interventions.placements]
+        return PairDataset(items, self.encoder, specs, labels=labels, padding_side=self.data.padding_side, group=group)
+
+
+def moved(sites: Sequence[Site], positions: str) -> list[Site]:
+    """The same sites at other positions."""
+    return [replace(site, positions=positions, source_positions=None) for site in sites]
