@@ -18,6 +18,7 @@ from pathlib import Path
 
 import platformdirs
 from filelock import FileLock
+from transformers.utils import logging
 
 from das.errors import ModelError
 from das.models import tiny_grammar, tiny_recipe
@@ -82,12 +83,25 @@ def _make(folder: Path, progress: bool) -> None:
         tokenizer = tiny_tokenizer()
         with _bar(progress) as report:
             model = train_tiny(tokenizer, report=report)
-        model.save_pretrained(part)
-        tokenizer.save_pretrained(part)
+        with _quiet():
+            model.save_pretrained(part)
+            tokenizer.save_pretrained(part)
         part.chmod(0o755)
         part.rename(folder)
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bars from transformers for a file of 3 MB."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 @contextmanager

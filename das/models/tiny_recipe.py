@@ -26,8 +26,8 @@ from das.models.tiny_grammar import stories
 SEED = 0
 VOCAB = 1024
 CONTEXT = 256
-STEPS = 400
-BATCH = 16
+STEPS = 680
+BATCH = 8
 LEARNING_RATE = 2e-3
 LAYER_DECAY = 0.2
 WARMUP = 50

@@ -50,7 +50,7 @@ def parse_factor(factor: Factor) -> Float[Tensor, " given"]:
     values = values.reshape(-1)
     if not bool(torch.isfinite(values).all()) or bool((values == 0).any()):
         raise InputError(
-            "a steering factor must be finite and not 0: it multiplies the positive (f > 0) or the negative mean (f < 0)",
+            "a steering factor must be finite and not 0: it multiplies the positive mean, or (f < 0) the negative one",
             got=str(values.tolist() if len(values) > 1 else values.item()),
             remedy="leave the rows out that shall not be steered, set coordinates with value=..., or use op='ablate'",
         )

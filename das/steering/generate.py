@@ -51,17 +51,11 @@ def generate_text(
         ContextLengthError: a prompt with its continuation does not fit.
     """
     encoder = encoder_for(model, tokenizer, like)
-    return texts_of(encoder.tokenizer, generate_ids(model, encoder, prompts, max_new_tokens, **generate_kwargs))
-
-
-def generate_ids(
-    model: nn.Module, encoder: Encoder, prompts: Sequence[AnyPrompt], max_new_tokens: int, **generate_kwargs: Any
-) -> list[tuple[int, ...]]:
-    """Like `generate_text`, as token ids up to the end of text."""
     if isinstance(prompts, str) or not prompts:
         raise InputError("prompts must be a list with at least one text", got=repr(prompts), remedy="give [text]")
     encoded = list(encoder.encode_all([as_prompt(p) for p in prompts]))
-    return complete(model, encoder, encoded, max_new_tokens, **generate_kwargs)
+    rows = complete(model, encoder, encoded, max_new_tokens, **generate_kwargs)
+    return continuation_texts(encoder.tokenizer, encoded, rows)
 
 
 def encoder_for(model: nn.Module, tokenizer: Tokenizer | None, like: Subspace | None = None) -> Encoder:
@@ -113,9 +107,19 @@ def device_of(model: Any) -> torch.device:
     return device
 
 
-def texts_of(tokenizer: Tokenizer, rows: Sequence[Sequence[int]]) -> list[str]:
-    """Rows of token ids as text, without special tokens."""
-    return [str(tokenizer.decode(list(row), skip_special_tokens=True)) for row in rows]
+def continuation_texts(
+    tokenizer: Tokenizer, prompts: Sequence[EncodedPrompt], rows: Sequence[Sequence[int]]
+) -> list[str]:
+    """What each row adds to its prompt's text, its leading space included, without special tokens."""
+    each = len(rows) // len(prompts)
+    return [_added(tokenizer, prompts[i // each].ids, row) for i, row in enumerate(rows)]
+
+
+def _added(tokenizer: Tokenizer, prompt: Sequence[int], row: Sequence[int]) -> str:
+    head, whole, alone = (
+        str(tokenizer.decode(list(ids), skip_special_tokens=True)) for ids in (prompt, [*prompt, *row], row)
+    )
+    return whole[len(head) :] if whole.startswith(head) else alone
 
 
 def _stops(configured: Any, tokenizer: Tokenizer) -> frozenset[int]:

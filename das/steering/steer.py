@@ -24,7 +24,7 @@ from das.data.tokenize import EncodedPrompt, Tokenizer
 from das.errors import InputError
 from das.models.families import ModelView
 from das.steering.edits import Factor, choose_op, parse_factor, steering_edits
-from das.steering.generate import complete, left_padded, texts_of
+from das.steering.generate import complete, continuation_texts, left_padded
 from das.steering.hub import hub_of, steers
 from das.steering.prompts import AnyPrompt, PromptReader
 from das.steering.run import Run
@@ -138,22 +138,26 @@ class Steering:
             InputError: no prompts, or the steering has been removed.
             PositionError: a prompt does not have the steered span.
         """
-        reader = self._run.reader
-        return texts_of(reader.tokenizer, self.generate_ids(prompts, max_new_tokens, **generate_kwargs))
-
-    def generate_ids(
-        self, prompts: Sequence[AnyPrompt], max_new_tokens: int = 40, **generate_kwargs: Any
-    ) -> list[tuple[int, ...]]:
-        """Like `generate`, as token ids up to the end of text."""
+        self._check_active()
         reader = self._run.reader
         encoded = reader.from_texts(prompts)
-        with self._bound(encoded):
-            return complete(self.model, reader.encoder, encoded, max_new_tokens, **generate_kwargs)
+        rows = self.complete(encoded, max_new_tokens, **generate_kwargs)
+        return continuation_texts(reader.tokenizer, encoded, rows)
+
+    def complete(
+        self, prompts: Sequence[EncodedPrompt], max_new_tokens: int, **generate_kwargs: Any
+    ) -> list[tuple[int, ...]]:
+        """Like `generate`, from encoded prompts to token ids, up to the end of text."""
+        self._check_active()
+        with self._bound(prompts):
+            return complete(self.model, self._run.reader.encoder, prompts, max_new_tokens, **generate_kwargs)
+
+    def _check_active(self) -> None:
+        if not self.active:
+            raise InputError("this steering has been removed", remedy="start another one with das.steer")
 
     @contextmanager
     def _bound(self, prompts: Sequence[EncodedPrompt]) -> Iterator[None]:
-        if not self.active:
-            raise InputError("this steering has been removed", remedy="start another one with das.steer")
         before, self._run.prompts = self._run.prompts, prompts
         try:
             yield

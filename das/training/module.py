@@ -4,17 +4,25 @@ outside of torch's module tree, so checkpoints stay small and Lightning never mo
 
 from __future__ import annotations
 
-from typing import Any, final
+from typing import Any, Protocol, final, runtime_checkable
 
 import pytorch_lightning as pl
 import torch
 
-from das.batch import PairBatch
-from das.engine.tiers import Prepared
+from das.batch import Outputs, PairBatch
 from das.errors import NonFiniteLossError
 from das.interventions.sets import InterventionSet
 from das.objectives.base import Objective
 from das.training.optim import AdamW
+
+
+@runtime_checkable
+class Runner(Protocol):
+    """Runs interventions on a batch: `das.engine.tiers.Prepared` for language models, a few lines for anything else."""
+
+    def outputs(self, batch: PairBatch, interventions: InterventionSet, progress: float) -> Outputs:
+        """Intervened (and target) logits at the label positions, with gradients to the interventions."""
+        ...
 
 
 @final
@@ -23,7 +31,7 @@ class InterventionModule(pl.LightningModule):
 
     Args:
         interventions: what is learned.
-        train: the engine prepared on the training data.
+        train: runs them, usually an engine prepared on the training data.
         objective: what is minimised.
         optimizer: how.
 
@@ -35,7 +43,7 @@ class InterventionModule(pl.LightningModule):
     def __init__(
         self,
         interventions: InterventionSet,
-        train: Prepared,
+        train: Runner,
         objective: Objective,
         optimizer: AdamW,
     ) -> None:

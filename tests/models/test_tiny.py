@@ -10,6 +10,7 @@ from das.errors import ModelError
 from das.models import tiny, tiny_recipe
 from das.models.tiny import recipe_hash, tiny_config, tiny_model_dir, tiny_tokenizer
 from das.models.tiny_grammar import PLOTS, WORDS, stories, story
+from das.tasks.base import SPLITS
 from das.tasks.name_gender import NameGender
 from das.tasks.names import BOYS, GIRLS
 
@@ -78,7 +79,7 @@ def test_special_tokens_and_round_trip(tokenizer):
     assert tokenizer.decode(tokenizer("Él zig-zags: ünïcode!")["input_ids"][1:]) == "Él zig-zags: ünïcode!"
 
 
-@pytest.mark.parametrize("split", ["train", "val", "test"])
+@pytest.mark.parametrize("split", SPLITS)
 def test_labels_and_names_are_one_token_and_offsets_are_exact(tokenizer, split):
     for prompt, _ in TASK.prompts(split, 40, 0):
         encoded = tokenizer(prompt.text, return_offsets_mapping=True)
@@ -172,7 +173,7 @@ def test_a_cache_that_cannot_be_written_is_a_typed_error(tmp_path):
 @torch.no_grad()
 def test_the_trained_model_gets_every_name_right(trained):
     model, tokenizer = trained
-    prompts = [p for split in ("train", "val", "test") for p in TASK.prompts(split, 100, 0)]
+    prompts = [p for split in SPLITS for p in TASK.prompts(split, 200, 0)]
     assert {w for p, _ in prompts for w in words(p.text)} >= {n.lower() for n in GIRLS + BOYS}
     ids = torch.tensor([tokenizer(prompt.text)["input_ids"] for prompt, _ in prompts])
     she, he = (tokenizer(label)["input_ids"][-1] for label in TASK.labels)
@@ -189,7 +190,7 @@ def hidden_at(model, ids, layer):
 
 @torch.no_grad()
 def swap_flips(trained, layer, name):
-    """Share of label-changing held-out pairs that a full-vector swap flips, at the name's mentions or the last token."""
+    """Share of label-changing held-out pairs flipped by a full-vector swap at the name's mentions or the last token."""
     model, tokenizer = trained
     pairs = [p for p in TASK.pairs("test", 80, 0) if p.changed]
     encode = lambda prompts: [tokenizer(p.text, return_offsets_mapping=True) for p in prompts]  # noqa: E731

@@ -1,0 +1,182 @@
+"""From a composed configuration to objects: the only place that instantiates anything.
+
+`parts` needs no model; `meta` and `tokenizer` need no weights; `model` loads them, once per process and arguments,
+because the jobs of a multirun share a process.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from torch import nn
+
+from das.cli.config import Config
+from das.errors import ConfigError, ModelError
+from das.metrics.base import Metric
+from das.models.load import load_model, load_tokenizer, meta_model
+from das.models.resolve import TINY
+from das.objectives.base import Objective
+from das.tasks.base import Task
+from das.training.fit import DEFAULT_METRICS, FitSettings
+from das.training.problem import Builder
+from das.types import Site
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Everything a run needs besides the model."""
+
+    task: Task
+    sites: tuple[Site, ...]
+    builder: Builder
+    objective: Objective
+    metrics: Mapping[str, Metric]
+    settings: FitSettings
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """The `model` section."""
+
+    path: str
+    revision: str | None = None
+    dtype: str | None = None
+    device: str | None = None
+    device_map: str | None = None
+
+    @classmethod
+    def of(cls, node: Any) -> ModelSettings:
+        """From a configuration; paths that exist become absolute, so that artifacts can be used from anywhere."""
+        given = {str(k): v for k, v in plain(node).items()}
+        path = str(given.pop("path"))
+        if path != TINY and Path(path).expanduser().is_dir():
+            path = str(Path(path).expanduser().resolve())
+        device = given.pop("device", None)
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else None
+        return cls(path, device=device, **given)
+
+
+def parts(cfg: Config) -> Parts:
+    """All parts of a `train` configuration.
+
+    Raises:
+        DasError: a part refuses its settings.
+    """
+    return Parts(
+        make(cfg.task), sites(cfg.site), make(cfg.intervention), make(cfg.objective), metrics(cfg.get("metric")),
+        settings(cfg),
+    )  # fmt: skip
+
+
+def settings(cfg: Config) -> FitSettings:
+    """Data, optimiser, trainer, controls, seed; no progress bar where nobody watches."""
+    trainer = make(cfg.trainer)
+    if not _watched():
+        trainer = replace(trainer, progress=False)
+    return FitSettings(make(cfg.data), make(cfg.optimizer), trainer, make(cfg.controls), whole(cfg.seed, "seed"))
+
+
+def make(node: Any, **injected: Any) -> Any:
+    """Instantiate one `_target_`, lists as tuples; `_partial_: true` leaves run-time arguments to the caller."""
+    deferred = bool(node.get("_partial_", False))
+    made = instantiate(node, _convert_="all", _partial_=True)
+    arguments = {k: _frozen(v) for k, v in made.keywords.items()} | injected
+    _check_arguments(made.func, arguments, deferred)
+    return partial(made.func, **arguments) if deferred else made.func(**arguments)
+
+
+def sites(node: Config) -> tuple[Site, ...]:
+    """One site per layer: `layer` may be a list."""
+    fields = {str(k): _frozen(v) for k, v in plain(node).items()}
+    layers = fields.pop("layer", None)
+    chosen = layers if isinstance(layers, tuple) else (layers,)
+    if not chosen:
+        raise ConfigError("site.layer is an empty list", remedy="give at least one layer")
+    return tuple(Site(None if layer is None else whole(layer, "site.layer"), **fields) for layer in chosen)
+
+
+def whole(value: Any, name: str) -> int:
+    """An integer, or a `ConfigError`."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ConfigError(f"{name} must be an integer", got=repr(value), remedy=f"give {name}=0, for example")
+    return value
+
+
+def metrics(node: Config | None) -> Mapping[str, Metric]:
+    """Reported name -> metric."""
+    return {str(name): make(metric) for name, metric in node.items()} if node else DEFAULT_METRICS
+
+
+def logger(cfg: Config) -> Any:
+    """A Lightning logger, or False."""
+    node = cfg.get("logger")
+    return make(node) if node and node.get("_target_") else False
+
+
+@cache
+def model(chosen: ModelSettings) -> nn.Module:
+    """The frozen model with its weights."""
+    given = (chosen.device, chosen.device_map)
+    return load_model(chosen.path, revision=chosen.revision, dtype=chosen.dtype, device=given[0], device_map=given[1])
+
+
+@cache
+def meta(chosen: ModelSettings) -> nn.Module:
+    """The model without weights."""
+    return meta_model(chosen.path, revision=chosen.revision)
+
+
+@cache
+def tokenizer(chosen: ModelSettings) -> Any:
+    """The model's tokenizer; the tiny model's is made anew, which is quicker than training the model for it."""
+    if chosen.path == TINY:
+        from das.models.tiny import tiny_tokenizer
+
+        return tiny_tokenizer()
+    return load_tokenizer(chosen.path, revision=chosen.revision)
+
+
+def plain(node: Any) -> dict[str, Any]:
+    """A resolved configuration as plain data."""
+    found = (
+        OmegaConf.to_container(node, resolve=True, throw_on_missing=True) if OmegaConf.is_config(node) else dict(node)
+    )
+    assert isinstance(found, dict)
+    return {str(k): v for k, v in found.items()}
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
+
+
+def _check_arguments(function: Any, arguments: Mapping[str, Any], deferred: bool) -> None:
+    """Refuse arguments the target does not take, before it is called."""
+    try:
+        signature = inspect.signature(function)
+        (signature.bind_partial if deferred else signature.bind)(**arguments)
+    except TypeError as error:
+        name = getattr(function, "__qualname__", str(function))
+        raise ConfigError(f"{name} cannot be built from its settings", got=str(error)) from error
+    except ValueError:  # a builtin without a signature
+        return
+
+
+def _watched() -> bool:
+    import sys
+
+    return sys.stdout.isatty()
+
+
+def need_path(chosen: Mapping[str, Any]) -> None:
+    """Raise `ModelError` for a model that was not named."""
+    if not chosen.get("path"):
+        raise ModelError("no model was named", remedy="give model=tiny, or model=hf model.path=FOLDER_OR_HUB_ID")

@@ -1,0 +1,92 @@
+"""Help texts. Choices are read from the yaml folders, so a new yaml is listed without an edit here."""
+
+from __future__ import annotations
+
+from das.cli.paths import conf_dir
+
+COMMANDS: dict[str, str] = {
+    "train": "learn an intervention, measure it beside its controls, save the subspace",
+    "eval": "measure a saved subspace again, on its own task and model or on others",
+    "steer": "continue prompts with and without a saved subspace",
+    "show": "show pairs of a task with the intervened tokens marked (loads no weights)",
+    "validate": "compose a configuration and bind it to the model (loads no weights)",
+    "ls": "list models, tasks, sites, interventions, objectives, metrics, ...",
+    "demo": "train on the embedded model, and see the same prompt steered both ways",
+}
+
+_EXAMPLES: dict[str, str] = {
+    "train": """das train experiment=das_name_gender
+das train model=hf model.path=FOLDER_OR_HUB_ID site.layer=2 intervention.rank=1 run_dir=runs/mine
+das train intervention=cdas objective=jsd site.layer=3 trainer.batch_size=8
+das train -m site.layer=0,1,2,3            one run per layer (or sweep=layers)
+das train ... --cfg job                    print the configuration and stop
+
+A run folder holds config.yaml, metrics.json, subspace/, checkpoints/. The same command with the folder of an
+interrupted run goes on with it; a finished one is never overwritten.""",
+    "eval": """das eval subspace=RUN out=FILE.json
+das eval subspace=RUN data.n_test=1000 metric=[iia,logit_difference]
+das eval subspace=RUN model=hf model.path=OTHER allow_model_mismatch=true""",
+    "steer": """das steer subspace=RUN prompt="Once upon a time, there was a child named Tim." factor=+1
+das steer subspace=RUN prompt="This is [[Zorblax]]." factor=-1     [[ ]] marks the steered words
+das steer subspace=RUN prompts=FILE.txt out=FILE.json              one prompt per line
+
+Also: factor=2, value=[0.3] (raw coordinates), op=clamp|add|ablate, positions=all, max_new_tokens=40. A prompt is taken
+as typed: quotes, commas and braces mean nothing special.""",
+    "show": "das show task=name_gender n=4 split=test\ndas show site=last model=hf model.path=FOLDER",
+    "validate": "das validate experiment=cdas_name_gender model=hf model.path=FOLDER site.layer=7",
+    "ls": "das ls\ndas ls tasks",
+    "demo": "das demo\ndas demo run_dir=runs/my-demo",
+}
+
+_COMPOSED = {
+    "train": ("model", "task", "site", "intervention", "objective", "metric", "optimizer", "trainer", "logger",
+              "experiment", "sweep"),
+    "eval": ("model", "task", "metric", "trainer"),
+    "steer": ("model",),
+}  # fmt: skip
+
+
+def overview() -> str:
+    """`das --help`."""
+    width = max(map(len, COMMANDS))
+    lines = ["das: learn interventions on frozen language models, and steer with them", ""]
+    lines += ["usage: das COMMAND [KEY=VALUE ...]", ""]
+    lines += [f"  {name:<{width}}  {what}" for name, what in COMMANDS.items()]
+    lines += ["", "das COMMAND --help shows its settings. Settings are hydra overrides: GROUP=CHOICE and KEY=VALUE."]
+    return "\n".join(lines)
+
+
+def command_help(command: str) -> str:
+    """`das COMMAND --help`."""
+    lines = [f"das {command}: {COMMANDS[command]}", "", *(f"  {e}" for e in _EXAMPLES[command].splitlines())]
+    config = {"demo": "train", "validate": "train"}.get(command, command)
+    groups = _COMPOSED.get("train" if config == "show" else config, ())
+    if groups:
+        lines += ["", "choices", *(f"  {g:<13}{' '.join(choices(g))}" for g in groups)]
+    file = conf_dir() / f"{config}.yaml"
+    if file.is_file():
+        lines += ["", f"settings and defaults ({file})", *_settings(file.read_text())]
+    if groups:
+        lines += ["", "Hydra's own flags work too: --cfg job, --multirun, --info, --config-dir, --hydra-help."]
+    return "\n".join(lines)
+
+
+def choices(group: str) -> list[str]:
+    """Names of a group's yaml files."""
+    return sorted(path.stem for path in (conf_dir() / group).glob("*.yaml"))
+
+
+def groups() -> list[str]:
+    """All groups, in alphabetical order."""
+    return sorted(path.name for path in conf_dir().iterdir() if path.is_dir() and any(path.glob("*.yaml")))
+
+
+def _settings(text: str) -> list[str]:
+    """A primary yaml without its defaults list and hydra's own section."""
+    kept, skipping = [], False
+    for line in text.splitlines():
+        if line and not line[0].isspace():
+            skipping = line.split(":")[0] in ("defaults", "hydra") or line.startswith("#")
+        if not skipping and line.strip() and "_target_" not in line:
+            kept.append(f"  {line}")
+    return kept

@@ -1,0 +1,143 @@
+"""What a run writes into its artifact about itself, and how a later command reads its defaults from there.
+
+Everything recorded is data. A task is recorded by the name of its yaml and its arguments; arguments that could name
+something to run are refused when read back.
+"""
+
+from __future__ import annotations
+
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+import das
+from das.artifacts.subspace import Subspace
+from das.cli.build import ModelSettings, make, need_path
+from das.cli.config import Config
+from das.cli.help import choices
+from das.cli.hydra_app import ADDED, overrides
+from das.cli.hydra_app import choices as chosen_groups
+from das.cli.paths import conf_dir
+from das.cli.run_folder import SUBSPACE
+from das.errors import ArtifactError, ConfigError, UnknownChoiceError
+from das.models.resolve import TINY
+from das.tasks.base import Task
+
+_LIBRARIES = ("torch", "transformers", "pytorch-lightning")
+
+
+def notes(cfg: Config, model: ModelSettings) -> dict[str, Any]:
+    """For the artifact's "training" section: command, code, versions, choices."""
+    groups = chosen_groups()
+    arguments = OmegaConf.to_container(cfg.task, resolve=True)
+    assert isinstance(arguments, dict)
+    task = {"name": groups.get("task"), "arguments": {k: v for k, v in arguments.items() if not str(k).startswith("_")}}
+    return {
+        "command": shlex.join(["das", *_command()]),
+        "overrides": overrides(),
+        "choices": groups,
+        "model": {"path": model.path, "revision": model.revision, "dtype": model.dtype},
+        "task_settings": task,
+        "metric_names": [str(name) for name in (cfg.get("metric") or {})],
+        "git_commit": _commit(),
+        "versions": {
+            "das": das.__version__,
+            "python": platform.python_version(),
+            **{n: version(n) for n in _LIBRARIES},
+        },
+    }
+
+
+def load_subspace(where: str | Path) -> tuple[Subspace, Path]:
+    """The artifact of a run folder or of its `subspace` folder."""
+    path = Path(where).expanduser()
+    inner = path / SUBSPACE
+    path = inner if inner.is_dir() else path
+    return Subspace.load(path), path
+
+
+def recorded_model(subspace: Subspace, node: Any) -> ModelSettings:
+    """The model of a command line, what it leaves out taken from the artifact."""
+    given = {str(k): v for k, v in (OmegaConf.to_container(node, resolve=True) if node is not None else {}).items()}  # type: ignore[union-attr]
+    given = {k: v for k, v in given.items() if v is not None and v != "???"}
+    if "path" not in given:
+        known = dict(subspace.training.get("model") or {})
+        recorded = {k: v for k, v in known.items() if v}
+        defaults = {"path": subspace.model.name_or_path, "revision": subspace.model.revision, **recorded}
+        given = {**defaults, **given}
+    need_path(given)
+    if given["path"] == TINY:
+        given.pop("revision", None)
+    return ModelSettings.of(given)
+
+
+def recorded_task(subspace: Subspace, node: Config | None) -> Task:
+    """The task of a command line, or the one the subspace was trained on.
+
+    Raises:
+        ConfigError: neither is known.
+        ArtifactError: the recorded settings are not data.
+    """
+    if node is not None:
+        return make(node)
+    known = subspace.training.get("task_settings") or {}
+    name = known.get("name") or subspace.task
+    if name is None:
+        raise ConfigError("the artifact names no task", remedy=f"give task=..., one of: {', '.join(choices('task'))}")
+    if name not in choices("task"):
+        raise UnknownChoiceError("task", str(name), choices("task"), "The artifact records it; give another with task=")
+    arguments = known.get("arguments") or {}
+    _refuse_code(arguments)
+    loaded = OmegaConf.load(conf_dir() / "task" / f"{name}.yaml")
+    assert isinstance(loaded, DictConfig)
+    for key, value in arguments.items():
+        loaded[key] = value
+    return make(loaded)
+
+
+def recorded_metrics(subspace: Subspace) -> Config:
+    """The metrics the subspace was measured with in training."""
+    names = [n for n in subspace.training.get("metric_names") or () if n in choices("metric")]
+    found = [OmegaConf.load(conf_dir() / "metric" / f"{n}.yaml") for n in names or ("iia", "iia_full_vocab")]
+    merged = OmegaConf.merge(*found)
+    assert isinstance(merged, DictConfig)
+    return merged
+
+
+def _refuse_code(node: Any) -> None:
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            if str(key).startswith("_"):
+                raise ArtifactError("the artifact's task settings hold something else than data", got=str(key))
+            _refuse_code(value)
+    elif isinstance(node, list | tuple):
+        for value in node:
+            _refuse_code(value)
+    elif isinstance(node, str) and "${" in node:
+        raise ArtifactError("the artifact's task settings hold an interpolation", got=node)
+
+
+def _command() -> list[str]:
+    """The command line as typed, without what this program added."""
+    program, *args = sys.argv
+    return [*program.split()[1:], *(a for a in args if a not in ADDED)]
+
+
+def _commit() -> str | None:
+    """The commit of the code, where it runs from a repository."""
+    root = Path(das.__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return None
+    try:
+        command = ["git", "-C", str(root), "rev-parse", "HEAD"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+        return done.stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None

@@ -1,0 +1,92 @@
+"""The run folder is never overwritten: a finished run is refused, an interrupted one goes on if its settings are equal.
+
+DIR/config.yaml     the resolved configuration, written at the start
+DIR/metrics.json    written last: its presence means that the run is finished
+DIR/subspace/       the artifact
+DIR/checkpoints/    Lightning's
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from das.artifacts.describe import plain
+from das.errors import RunExistsError
+
+CONFIG, METRICS, SUBSPACE = "config.yaml", "metrics.json", "subspace"
+_MISSING = "(absent)"
+#: What does not change the result.
+_IGNORED = ("run_dir", "name", "trainer.progress")
+
+
+def claim(folder: Path, config: Mapping[str, Any]) -> bool:
+    """Whether the folder holds an unfinished run of this very configuration; False for a fresh folder.
+
+    Raises:
+        RunExistsError: a finished run, one of another configuration, or a subspace without a run.
+    """
+    if (folder / METRICS).exists():
+        raise RunExistsError("this folder holds a finished run", got=str(folder), remedy="give another run_dir")
+    file = folder / CONFIG
+    if not file.is_file():
+        if (folder / SUBSPACE).exists():
+            raise RunExistsError("this folder holds a subspace", got=str(folder), remedy="give another run_dir")
+        return False
+    before = yaml.safe_load(file.read_text()) or {}
+    changed = differences(before, config)
+    if changed:
+        listed = ", ".join(f"{k} ({_short(a)} -> {_short(b)})" for k, (a, b) in list(changed.items())[:5])
+        raise RunExistsError(
+            "this folder holds an unfinished run with other settings", got=f"{folder}: {listed}",
+            remedy="give another run_dir, or the settings it was started with",
+        )  # fmt: skip
+    return True
+
+
+def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Dotted key -> (before, after) of what differs, the folder itself apart."""
+    old, new = (dict(_flat(config, str(config.get("run_dir", "")))) for config in (before, after))
+    keys = [k for k in sorted({*old, *new}) if k not in _IGNORED]
+    found = {k: (old.get(k, _MISSING), new.get(k, _MISSING)) for k in keys}
+    return {k: pair for k, pair in found.items() if pair[0] != pair[1]}
+
+
+def write_json(path: Path, data: Any) -> None:
+    """JSON with sorted keys, atomically; NaN becomes null."""
+    write_text(path, json.dumps(plain(data), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """A file that is either complete or not there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
+
+
+def remove_if_empty(folder: Path) -> None:
+    """Leave no trace of a run that never started."""
+    try:
+        folder.rmdir()
+    except OSError:
+        return
+
+
+def _flat(node: Any, run_dir: str, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(node, Mapping) and node:
+        for key, value in node.items():
+            yield from _flat(value, run_dir, f"{prefix}.{key}" if prefix else str(key))
+    else:
+        inside = isinstance(node, str) and run_dir and node.startswith(run_dir)
+        yield prefix, "RUN" + node.removeprefix(run_dir) if inside else node
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 40 else text[:37] + "..."

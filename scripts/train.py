@@ -1,0 +1,7 @@
+"""`das train` as a script."""
+
+import sys
+
+from das.cli.main import main
+
+sys.exit(main(["train", *sys.argv[1:]]))
