@@ -6,22 +6,33 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 __version__ = "0.1.0"
 
 _PUBLIC = {
-    "CounterfactualPair": "das.types",
+    "AdamW": "das.training.optim",
     "Contrast": "das.types",
+    "ControlSettings": "das.training.controls",
+    "CounterfactualPair": "das.types",
+    "DasError": "das.errors",
+    "DataSettings": "das.training.problem",
+    "Fit": "das.training.fit",
+    "FitSettings": "das.training.fit",
     "Prompt": "das.types",
     "Site": "das.types",
     "SpanFinder": "das.types",
-    "DasError": "das.errors",
+    "Subspace": "das.artifacts.subspace",
+    "TrainerSettings": "das.training.loop",
+    "evaluate_steering": "das.steering.flips",
+    "fit": "das.training.fit",
+    "generate_text": "das.steering.generate",
     "load_model": "das.models.load",
     "load_tokenizer": "das.models.load",
+    "steer": "das.steering.steer",
 }
 
-__all__ = sorted([*_PUBLIC, "__version__"])  # noqa: PLE0604
+__all__ = sorted([*_PUBLIC, "__version__"])
 
 
 def __getattr__(name: str) -> Any:

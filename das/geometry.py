@@ -41,8 +41,6 @@ def random_orthonormal(width: int, rank: int, generator: torch.Generator | None 
     return orthonormalize(torch.randn(width, rank, generator=generator))
 
 
-def principal_cosines(
-    a: Float[Tensor, "width rank_a"], b: Float[Tensor, "width rank_b"]
-) -> Float[Tensor, " angles"]:
+def principal_cosines(a: Float[Tensor, "width rank_a"], b: Float[Tensor, "width rank_b"]) -> Float[Tensor, " angles"]:
     """Cosines of the principal angles between two orthonormal bases, descending, min(rank_a, rank_b) of them."""
     return torch.linalg.svdvals(a.double().T @ b.double()).clamp(max=1.0)

@@ -1,4 +1,7 @@
-"""Shape aliases (jaxtyping). Axes: batch, tokens, position (intervened ones), width (activation), rank (features), label, vocab."""
+"""Shape aliases (jaxtyping).
+
+Axes: batch, tokens, position (intervened ones), width (activation), rank (features), label, vocab.
+"""
 
 from __future__ import annotations
 

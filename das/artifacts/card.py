@@ -19,7 +19,14 @@ _SHOWN = (
 def card(config: Mapping[str, Any]) -> str:
     """Markdown with where the subspace lives, how well it does beside its controls, and how to use it."""
     model, sites = config["base_model"], config["sites"]
-    lines = ["---", "library_name: das", f"base_model: {model['name_or_path']}", "tags: [das, steering-vectors]", "---", ""]
+    lines = [
+        "---",
+        "library_name: das",
+        f"base_model: {model['name_or_path']}",
+        "tags: [das, steering-vectors]",
+        "---",
+        "",
+    ]
     lines += [f"# A das subspace for `{model['name_or_path']}`", "", "| site | positions | width | rank | method |"]
     lines += ["|---|---|--:|--:|---|"]
     for site in sites:
@@ -27,7 +34,10 @@ def card(config: Mapping[str, Any]) -> str:
         method = site["intervention"]["method"]
         lines.append(f"| {where} | {site['positions']} | {site['width']} | {site['rank']} | {method} |")
     lines += ["", *_metrics(config["metrics"]), *_factors(sites), "## Use", "", "```python", "import das", ""]
-    lines += [f"model = das.load_model({model['name_or_path']!r})", 'subspace = das.Subspace.load("this-folder", model)']
+    lines += [
+        f"model = das.load_model({model['name_or_path']!r})",
+        'subspace = das.Subspace.load("this-folder", model)',
+    ]
     lines += ["with das.steer(model, subspace, factor=1) as steering:", '    steering.generate(["..."])', "```", ""]
     if command := config["training"].get("command"):
         lines += ["Trained by", "", "```", command, "```", ""]

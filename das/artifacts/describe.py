@@ -47,7 +47,9 @@ def tensors_of(interventions: InterventionSet, factors: Sequence[Factors | None]
     return tensors
 
 
-def rebuild(sites: Sequence[Mapping[str, Any]], tensors: Mapping[str, Tensor]) -> tuple[InterventionSet, tuple[Factors | None, ...]]:
+def rebuild(
+    sites: Sequence[Mapping[str, Any]], tensors: Mapping[str, Tensor]
+) -> tuple[InterventionSet, tuple[Factors | None, ...]]:
     """Inverse of `describe_site` and `tensors_of`; frozen, in eval mode.
 
     Raises:

@@ -68,7 +68,9 @@ def read(path: Path, allow_tampered: bool) -> tuple[dict[str, Any], dict[str, Te
         raise ArtifactError(f"{CONFIG} is not valid JSON", got=str(error)) from error
     if not isinstance(config, dict) or config.get("format_version") != FORMAT_VERSION:
         got = config.get("format_version") if isinstance(config, dict) else config
-        raise ArtifactError("unknown artifact format", got=f"version {got!r}", remedy=f"this das reads {FORMAT_VERSION}")
+        raise ArtifactError(
+            "unknown artifact format", got=f"version {got!r}", remedy=f"this das reads {FORMAT_VERSION}"
+        )
     blob = (path / TENSORS).read_bytes()
     recorded = (config.get("tensors_sha256"), config.get("config_sha256"))
     if not allow_tampered and recorded != (hashlib.sha256(blob).hexdigest(), config_hash(config)):

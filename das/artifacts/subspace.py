@@ -1,7 +1,7 @@
 """The artifact: a small, frozen, self-describing subspace on disk.
 
     my-subspace/
-      das_config.json             everything that is silently wrong when wrong: sites, positions, model, factors, training
+      das_config.json             what is silently wrong when wrong: sites, positions, model, factors, training
       interventions.safetensors   the tensors, fp32
       README.md                   a card for people
       controls/NAME/              optional: subspaces trained as controls, in the same format
@@ -76,7 +76,7 @@ class Subspace:
             if mine != other:
                 raise ArtifactError(
                     f"this subspace belongs to another model: its {what} differs",
-                    got=f"{other!r} ({here.name_or_path}), the subspace was learned in {mine!r} ({self.model.name_or_path})",
+                    got=f"{other!r} ({here.name_or_path}), learned in {mine!r} ({self.model.name_or_path})",
                     remedy="load the model it names, or pass allow_model_mismatch=True if you know what you do",
                 )
 

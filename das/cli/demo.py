@@ -14,12 +14,16 @@ from das.cli.train import Run, train
 
 _EXPERIMENT = "das_name_gender"
 _MEANING = (
-    ("this subspace", "", "one direction of the name's activation, taken from the other prompt, decides she or he"),
-    ("no intervention", "control/no_intervention/", "nothing changes, so no answer changes"),
-    ("random subspace", "control/random_subspace/", "a direction that was not learned does nothing"),
-    ("full-vector swap", "control/full_vector/", "swapping the whole activation: the most any direction could do"),
-    ("wrong site", "control/wrong_site/", "the same training at another token: the gender is not stored there"),
-    ("shuffled labels", "control/shuffled_labels/", "trained on scrambled pairs: the method does not invent structure"),
+    ("this subspace", "", "one direction, taken from the other prompt, is enough to decide between she and he"),
+    ("no intervention", "control/no_intervention/", "the model as it is; no answer changes"),
+    ("random subspace", "control/random_subspace/", "as many directions, not learned"),
+    (
+        "full-vector swap",
+        "control/full_vector/",
+        "the whole activation exchanged: the most that any direction could do",
+    ),
+    ("wrong site", "control/wrong_site/", "the same training at another token, where the name is not"),
+    ("shuffled labels", "control/shuffled_labels/", "the same training on mismatched pairs: found without the truth"),
 )
 
 
@@ -40,24 +44,23 @@ def job(cfg: Config) -> None:
     _results(out, run)
     _texts(out, run)
     say(out, f"saved in {run.folder}; try your own text:")
-    say(
-        out, f'  das steer subspace={run.folder} prompt="Once upon a time, there was a kind child named Tim." factor=+1'
-    )
+    say(out, f'  das steer subspace={run.folder} factor=+1 prompt="Once upon a time, there was a child named Tim."')
 
 
 def _results(out: Console, run: Run) -> None:
     rank = run.subspace.interventions.interventions[0].rank
     site, width = run.subspace.site, run.subspace.interventions.interventions[0].width
+    seconds = run.metrics["train/seconds"]
     say(
         out,
-        f"Learned in {run.metrics['train/seconds']:.0f} s: {rank} direction(s) of the {width} at layer {site.layer}, "
-        f"{site.component}, on the name's tokens.\nBelow: how often exchanging only that between two prompts gives the "
-        "pronoun of the other name, on names never seen in training.\n",
-    )  # fmt: skip
+        f"Learned in {seconds:.0f} s: {rank} direction out of {width}, at {site.component} of layer {site.layer}, "
+        "on the name's tokens.\nBelow: how often exchanging only that between two prompts gives the pronoun of the "
+        "other name, on names\nnever seen in training.\n",
+    )
     out.print(iia_table(run.metrics, "interchange intervention accuracy (IIA)"))
     for label, prefix, meaning in _MEANING:
-        if (value := run.metrics.get(f"{prefix}iia_changed")) is not None:
-            say(out, f"  {label:<17} {value:>4.0%} of the answers that should change: {meaning}")
+        if f"{prefix}iia_changed" in run.metrics:
+            say(out, f"  {label:<17} {meaning}")
     say(out, "")
 
 

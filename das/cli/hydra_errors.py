@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from das.cli.config import Config
+from das.cli.help import choices
 from das.cli.paths import conf_dir
 from das.errors import ConfigError, DasError, UnknownChoiceError
 
@@ -24,9 +25,9 @@ def translated(error: Exception, config: str, overrides: Sequence[str], composin
         return error
     if isinstance(error, InstantiationException):
         return _instantiation(error)
-    if isinstance(error, MissingConfigException) and error.options is not None:
+    if isinstance(error, MissingConfigException):
         group, _, name = (error.missing_cfg_file or "").rpartition("/")
-        return UnknownChoiceError(group or "config", name, error.options, _searched(group))
+        return UnknownChoiceError(group or "config", name, error.options or choices(group), _searched(group))
     if isinstance(error, OverrideParseException):
         return ConfigError("this argument is not KEY=VALUE", got=repr(error.override), remedy=_line(error))
     if isinstance(error, MissingMandatoryValue):

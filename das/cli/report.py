@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -89,8 +90,8 @@ def steering_lines(metrics: Mapping[str, Any], task: Task) -> list[str]:
         if flipped is not None:
             before, words = metrics[f"steer/to_{value}/unsteered"], metrics[f"steer/to_{value}/words"]
             lines.append(
-                f"steered towards {label.strip()!r}: {flipped:.0%} of {words:.0f} words of the concept "
-                f"(unsteered {before:.0%}), perplexity x {metrics[f'steer/to_{value}/perplexity_ratio']:.2f}"
+                f"steered towards {label.strip()!r}: {_percent(flipped)} of {words:.0f} words of the concept "
+                f"(unsteered {_percent(before)}), perplexity x {metrics[f'steer/to_{value}/perplexity_ratio']:.2f}"
             )
     return lines
 
@@ -104,3 +105,8 @@ def _text(value: Any) -> str:
     if value is None:
         return "-"
     return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def _percent(share: float) -> str:
+    """A share; a dash where there was nothing to count."""
+    return "-" if math.isnan(share) else f"{share:.0%}"

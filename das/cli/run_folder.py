@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
+from omegaconf import OmegaConf
 
 from das.artifacts.describe import plain
 from das.errors import RunExistsError
@@ -38,7 +38,7 @@ def claim(folder: Path, config: Mapping[str, Any]) -> bool:
         if (folder / SUBSPACE).exists():
             raise RunExistsError("this folder holds a subspace", got=str(folder), remedy="give another run_dir")
         return False
-    before = yaml.safe_load(file.read_text()) or {}
+    before: Any = OmegaConf.to_container(OmegaConf.load(file))
     changed = differences(before, config)
     if changed:
         listed = ", ".join(f"{k} ({_short(a)} -> {_short(b)})" for k, (a, b) in list(changed.items())[:5])

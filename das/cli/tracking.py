@@ -8,19 +8,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from das.cli import build
+from das.cli.config import Config
 from das.cli.steering import Samples
 
 _COLUMNS = ["prompt", "factor", "unsteered", "steered"]
 _ROWS = 32
 
 
-def start(logger: Any, config: Mapping[str, Any]) -> None:
-    """Give the logger the configuration."""
-    if not logger:
-        return
-    if is_wandb(logger) and (config.get("logger") or {}).get("offline"):
-        os.environ.setdefault("WANDB_SILENT", "true")
-    logger.log_hyperparams(dict(config))
+def start(cfg: Config, config: Mapping[str, Any]) -> Any:
+    """The logger of a composed configuration, which it is given as plain data; False for none."""
+    if (config.get("logger") or {}).get("offline"):
+        os.environ.setdefault("WANDB_SILENT", "true")  # read when wandb is imported
+    logger = build.logger(cfg)
+    if logger:
+        logger.log_hyperparams(dict(config))
+    return logger
 
 
 def record(logger: Any, metrics: Mapping[str, Any], subspace: Path, samples: Samples) -> None:

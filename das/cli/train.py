@@ -74,8 +74,7 @@ def train(cfg: Config) -> Run:
         remove_if_empty(folder)
         raise
     write_text(folder / CONFIG, OmegaConf.to_yaml(cfg, resolve=True))
-    logger = build.logger(cfg)
-    start(logger, resolved)
+    logger = start(cfg, resolved)
     done = False
     try:
         run = _run(cfg, folder, model, parts, chosen, logger)

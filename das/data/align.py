@@ -1,12 +1,14 @@
 """Which source token each base token reads.
 
 Both sides come as groups (one per mention, or one in all). Groups are paired in order; inside a group, tokens are
-right-aligned: the base token j from the end reads the source token min(j, n_source - 1) from the end. So every base
-token is written, last tokens meet, and excess leading base tokens read the source mention's first token. A single
-source position is broadcast to all written ones.
+right-aligned and as many take part as the shortest side has: last tokens meet, and the excess leading tokens of a
+longer mention are neither written nor read. (Writing those with some other token's activation measured worse where a
+tokenizer splits names into 1 to 5 tokens.) A single source position is broadcast to all written ones.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from das.errors import PositionError
 
@@ -18,21 +20,28 @@ def is_broadcast(reads: Groups) -> bool:
     return sum(map(len, reads)) == 1
 
 
-def align(writes: Groups, reads: Groups) -> list[int]:
-    """The source index that each base index reads, in the order of the flattened `writes`.
+def align(writes: Groups, reads: Sequence[Groups]) -> tuple[list[int], list[list[int]]]:
+    """The base indices that are written, and for every source the index each of them reads.
+
+    Args:
+        writes: groups of the base.
+        reads: groups of each source.
 
     Raises:
-        PositionError: if the numbers of groups differ and the read side is not a single position.
+        PositionError: if the numbers of groups differ and a read side is not a single position.
     """
-    if is_broadcast(reads):
-        return [reads[0][0]] * sum(map(len, writes))
-    if len(writes) != len(reads):
-        raise PositionError(
-            "base and source positions cannot be aligned: they have different numbers of mentions",
-            got=f"written {writes}, read {reads}",
-            remedy="use prompts that mention the span equally often, or read a single position, which is broadcast",
-        )
-    out: list[int] = []
-    for base, source in zip(writes, reads, strict=True):
-        out += [source[max(0, len(source) - len(base) + j)] for j in range(len(base))]
-    return out
+    several = [source for source in reads if not is_broadcast(source)]
+    for source in several:
+        if len(source) != len(writes):
+            raise PositionError(
+                "base and source positions cannot be aligned: they have different numbers of mentions",
+                got=f"written {writes}, read {source}",
+                remedy="use prompts that mention the span equally often, or read a single position, which is broadcast",
+            )
+    shared = [min(len(groups[i]) for groups in (writes, *several)) for i in range(len(writes))]
+    base = _ends(writes, shared)
+    return base, [[s[0][0]] * len(base) if is_broadcast(s) else _ends(s, shared) for s in reads]
+
+
+def _ends(groups: Groups, lengths: Sequence[int]) -> list[int]:
+    return [i for group, length in zip(groups, lengths, strict=True) for i in group[len(group) - length :]]

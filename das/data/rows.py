@@ -111,31 +111,35 @@ def naming(row: int) -> Iterator[None]:
 def _placement(
     encoded: Sequence[Encoded], number: int, write: PositionSpec, reads: Mapping[str, PositionSpec]
 ) -> Columns:
-    writes: list[Groups] = []
-    found: dict[str, list[Groups]] = {name: [] for name in reads}
+    groups: list[tuple[Groups, list[Groups]]] = []
     for row, e in enumerate(encoded):
         with naming(row):
-            writes.append(resolve(write, e.base, len(e.label_ids) - 1))
-            for name, read in reads.items():
+            response = len(e.label_ids) - 1
+            for name in reads:
                 if name not in e.sources:
                     raise ConfigError(f"a site reads source {name!r}, which pairs do not have", got=sorted(e.sources))
-                found[name].append(resolve(read, e.sources[name], len(e.label_ids) - 1))
-    out: Columns = {f"write:{number}": [[i for group in groups for i in group] for groups in writes]}
-    for name, groups in found.items():
-        single = all(map(is_broadcast, groups))
-        out[f"read:{number}:{name}"] = aligned = []
-        for row, (base, source) in enumerate(zip(writes, groups, strict=True)):
-            with naming(row):
-                aligned.append(source[0] if single else _aligned(encoded[row], name, base, source))
+            found = [resolve(read, e.sources[name], response) for name, read in reads.items()]
+            groups.append((resolve(write, e.base, response), found))
+    out: Columns = {f"write:{number}": [], **{f"read:{number}:{name}": [] for name in reads}}
+    for row, (e, (base, sources)) in enumerate(zip(encoded, groups, strict=True)):
+        with naming(row):
+            written, aligned = _aligned(e, base, sources)
+            out[f"write:{number}"].append(written)
+            for name, read_at in zip(reads, aligned, strict=True):
+                out[f"read:{number}:{name}"].append(read_at)
+    for i, name in enumerate(reads):
+        if all(is_broadcast(sources[i]) for _, sources in groups):
+            out[f"read:{number}:{name}"] = [sources[i][0][:1] for _, sources in groups]
     return out
 
 
-def _aligned(encoded: Encoded, name: str, base: Groups, source: Groups) -> list[int]:
+def _aligned(encoded: Encoded, base: Groups, sources: Sequence[Groups]) -> tuple[list[int], list[list[int]]]:
     try:
-        return align(base, source)
+        return align(base, sources)
     except InputError as error:
-        texts = f"in base {encoded.base.text!r} and {name} {encoded.sources[name].text!r}"
-        raise type(error)(error.what, got=f"{error.got} {texts}", remedy=error.remedy) from error
+        texts = "; ".join(f"{name} {prompt.text!r}" for name, prompt in encoded.sources.items())
+        got = f"{error.got} in base {encoded.base.text!r}; {texts}"
+        raise type(error)(error.what, got=got, remedy=error.remedy) from error
 
 
 def _choices(bases: Sequence[EncodedPrompt], labels: tuple[str, ...], encoder: Encoder) -> list[tuple[int, ...]]:

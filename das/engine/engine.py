@@ -1,7 +1,7 @@
 """Read the sources, intervene on the base, get logits at the label positions: one batch at a time.
 
-`Engine` knows the model and where interventions are placed; it holds no data. `das.engine.tiers` decides what of its work
-is done once for a whole dataset.
+`Engine` knows the model and where interventions are placed; it holds no data. `das.engine.tiers` decides what of its
+work is done once for a whole dataset.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from das.batch import Context, Outputs, PairBatch, Positions, TokenBatch
+from das.engine.bypass import LOCK
 from das.engine.hooks import Visitor, captures, gather_positions, put_positions, spliced
-from das.engine.resume import LOCK, BaseState, call, head_logits, layout, logits_at, run_from
+from das.engine.layout import layout
+from das.engine.resume import BaseState, call, head_logits, logits_at, run_from
 from das.errors import SiteError
 from das.interventions.base import Intervention
 from das.interventions.sets import InterventionSet, Placement
@@ -149,7 +151,9 @@ class Engine:
     def _edit_entry(self, residual: Tensor, visitors: list[Visitor]) -> tuple[Tensor, list[tuple[BoundSite, Visitor]]]:
         """Apply the edits that lie exactly where the forward resumes; return the others for hooks."""
         now = [i for i, w in enumerate(self.writes) if w.boundary and w.block == self.block]
-        for i in sorted(now, key=lambda i: self.writes[i].side == "input"):  # a block's output precedes the next's input
+        for i in sorted(
+            now, key=lambda i: self.writes[i].side == "input"
+        ):  # a block's output precedes the next's input
             edited = visitors[i](residual)
             residual = residual if edited is None else edited
         return residual, [(w, visitors[i]) for i, w in enumerate(self.writes) if i not in now]
@@ -188,5 +192,7 @@ class Engine:
     def _bind(self, site: Site) -> BoundSite:
         bound = self.view.bind(site)
         if bound.module is self.view.head:
-            raise SiteError("the output head cannot be intervened on", got=str(site), remedy="use the last block_output")
+            raise SiteError(
+                "the output head cannot be intervened on", got=str(site), remedy="use the last block_output"
+            )
         return bound

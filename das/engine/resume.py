@@ -1,49 +1,30 @@
 """Resuming an unmodified Hugging Face model in the middle: blocks below `block` bypassed, tokens before the first
 intervened position replaced by their stored keys and values.
 
-Everything that is not bypassed (masks by layer index, rotary embeddings, norms, head, soft caps) is the model's own code.
-Prefixes are left-padded and suffixes right-padded, so each row's real tokens are contiguous and the row with the
-smallest position does not cost the others their speed. Suffixes end at the last label position.
+Everything that is not bypassed (masks by layer index, rotary embeddings, norms, head, soft caps) is the model's own
+code, run by its own forward.
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor, nn
-from transformers.cache_utils import DynamicCache, DynamicLayer
+from torch import Tensor
+from transformers.cache_utils import DynamicCache
 
 from das.batch import PairBatch
+from das.engine.bypass import LOCK, bypassed, cache_from
 from das.engine.hooks import Visitor, captures, gather_positions, replaced_input, spliced
+from das.engine.layout import layout
 from das.models.families import BoundSite, ModelView
 from das.types import Site
 
-#: The bypass changes a shared model for the duration of a call, so calls exclude each other.
-LOCK = threading.RLock()
 Visits = Sequence[tuple[BoundSite, Visitor]]
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How a batch's base tokens split at each row's first intervened position.
-
-    Attributes:
-        start: column of the first suffix token, (B,).
-        prefix, prefix_mask: columns of the tokens before it, left-padded, (B, Lp).
-        suffix, suffix_mask: columns from it to the last token needed, right-padded, (B, Ls).
-    """
-
-    start: Int[Tensor, " batch"]
-    prefix: Int[Tensor, "batch before"]
-    prefix_mask: Bool[Tensor, "batch before"]
-    suffix: Int[Tensor, "batch after"]
-    suffix_mask: Bool[Tensor, "batch after"]
 
 
 @dataclass(frozen=True)
@@ -66,23 +47,6 @@ class BaseState:
     values: tuple[Tensor, ...]
 
 
-def layout(batch: PairBatch) -> Layout:
-    """Split every row at the first position that any placement writes."""
-    first = torch.stack([torch.where(w.mask, w.index, torch.iinfo(torch.long).max).amin(1) for w in batch.writes]).amin(0)
-    last = torch.where(batch.label_mask, batch.label_positions, 0).amax(1)
-    for w in batch.writes:
-        last = torch.maximum(last, torch.where(w.mask, w.index, 0).amax(1))
-    begin = batch.base.mask.long().argmax(1)
-    before, after = first - begin, last - first + 1
-    steps = torch.arange(int(before.max()), device=first.device) - int(before.max())
-    prefix = first[:, None] + steps
-    prefix_mask = prefix >= begin[:, None]
-    ahead = torch.arange(int(after.max()), device=first.device)
-    suffix_mask = ahead < after[:, None]
-    suffix = torch.where(suffix_mask, first[:, None] + ahead, last[:, None])
-    return Layout(first, torch.where(prefix_mask, prefix, begin[:, None]), prefix_mask, suffix, suffix_mask)
-
-
 @torch.no_grad()
 def base_state(view: ModelView, block: int, batch: PairBatch) -> BaseState:
     """Run the base once up to `block` on all tokens, and on from there on the prefix tokens only."""
@@ -92,13 +56,15 @@ def base_state(view: ModelView, block: int, batch: PairBatch) -> BaseState:
     keys: tuple[Tensor, ...] = ()
     values: tuple[Tensor, ...] = ()
     if split.prefix.shape[1] and block < view.n_layers:
-        cache = DynamicCache()  # not DynamicCache(config): that one keeps only window-1 keys of sliding layers
+        cache = cache_from(block, residual, 0)
         state = BaseState(
             batch.base.ids.gather(1, split.prefix), positions.gather(1, split.prefix), split.prefix_mask,
             gather_positions(residual, split.prefix), split.prefix_mask[:, :0], (), (),
         )  # fmt: skip
         run_from(view, block, state, state.residual, None, cache=cache)
-        real = split.prefix_mask[:, None, :, None]  # pads can hold NaN, and a zero attention weight does not remove that
+        real = split.prefix_mask[
+            :, None, :, None
+        ]  # pads can hold NaN, and a zero attention weight does not remove that
         keys = tuple(torch.where(real.to(x.keys.device), x.keys, 0) for x in cache.layers[block:])
         values = tuple(torch.where(real.to(x.values.device), x.values, 0) for x in cache.layers[block:])
     return BaseState(
@@ -130,16 +96,14 @@ def run_from(
     Args:
         label_positions: suffix columns (B, K) whose logits are wanted; None stops before the final norm.
         visits: visitors at sites inside these blocks.
-        cache: an empty cache to collect keys and values in; otherwise the state's own prefix is used.
+        cache: a cache to collect keys and values in; otherwise the state's own prefix is used.
 
     Returns:
         Logits (B, K, V), or None.
     """
     mask = torch.cat([state.prefix_mask, state.suffix_mask], 1)
     if cache is None and state.keys:
-        cache = stored_cache(view, block, state)
-    elif cache is not None:
-        _fill_skipped(cache, block, state, 0)
+        cache = cache_from(block, residual, state.prefix_mask.shape[1], state.keys, state.values)
     with LOCK, ExitStack() as stack:
         stack.enter_context(bypassed(view.blocks[:block]))
         stack.enter_context(spliced(visits))
@@ -184,29 +148,6 @@ def call(view: ModelView, ids: Tensor, mask: Tensor, positions: Tensor, cache: D
     )  # fmt: skip
 
 
-def stored_cache(view: ModelView, block: int, state: BaseState) -> DynamicCache:
-    """A fresh cache holding the prefix; bypassed layers only need the right length. The stored tensors are not mutated."""
-    cache = DynamicCache()
-    _fill_skipped(cache, block, state, state.prefix_mask.shape[1])
-    cache.layers.extend(_filled(k, v) for k, v in zip(state.keys, state.values, strict=True))
-    return cache
-
-
-def _fill_skipped(cache: DynamicCache, block: int, state: BaseState, length: int) -> None:
-    if length == 0:
-        cache.layers.extend(DynamicLayer() for _ in range(block))
-        return
-    zero = state.residual.new_zeros(1, 1, 1, 1).expand(state.ids.shape[0], 1, length, 1)
-    cache.layers.extend(_filled(zero, zero) for _ in range(block))
-
-
-def _filled(keys: Tensor, values: Tensor) -> DynamicLayer:
-    layer = DynamicLayer()
-    layer.lazy_initialization(keys, values)
-    layer.keys, layer.values = keys, values
-    return layer
-
-
 def entry_site(view: ModelView, block: int) -> BoundSite:
     """The residual stream entering `block`, or the final norm."""
     inside = block < view.n_layers
@@ -214,24 +155,3 @@ def entry_site(view: ModelView, block: int) -> BoundSite:
     path = f"block {block}" if inside else "final norm"
     site = Site(layer=block if inside else None, component="block_input")
     return BoundSite(site, module, path, "input", None, view.width, block, True, True)
-
-
-@contextmanager
-def bypassed(blocks: nn.ModuleList) -> Iterator[None]:
-    """Blocks return their hidden states unchanged; whatever `forward` they had (accelerate's, say) is put back."""
-    missing = object()
-    before = [(b, b.__dict__.get("forward", missing)) for b in blocks]
-    try:
-        for b in blocks:
-            b.forward = _unchanged  # type: ignore[method-assign]
-        yield
-    finally:
-        for b, forward in before:
-            if forward is missing:
-                del b.forward
-            else:
-                b.forward = forward
-
-
-def _unchanged(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    return hidden_states

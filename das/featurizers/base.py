@@ -42,5 +42,8 @@ class Featurizer(nn.Module, ABC):
         """Name -> violation (0 is perfect) of what must hold, e.g. `{"orthonormal": max |R^T R - I|}`."""
         return {}
 
+    def project_gradient(self) -> None:
+        """Replace the parameters' gradient by its tangent part before an optimiser step. Nothing to do by default."""
+
     def retract(self) -> None:
         """Return the parameters to their manifold after an optimiser step. Nothing to do by default."""

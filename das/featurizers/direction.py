@@ -62,6 +62,12 @@ class Direction(Featurizer):
         return {"unit_norm": abs(float(self.vector.detach().double().norm()) - 1.0)}
 
     @torch.no_grad()
+    def project_gradient(self) -> None:
+        """The part of the gradient across v; the part along v only changes its length."""
+        if self.vector.grad is not None:
+            self.vector.grad -= self.vector * (self.vector @ self.vector.grad)
+
+    @torch.no_grad()
     def retract(self) -> None:
         """Back to unit length after an optimiser step."""
         if self.learned:

@@ -3,11 +3,11 @@
 Equation   coordinates(h) = R^T h,  lift(dz) = R dz
 Shapes     h (B, P, width) -> z (B, P, rank); R is fp32 whatever the model's dtype
 Keeping R orthonormal
-    "retract"  (default) R is a free parameter, and a sign-fixed thin QR follows every optimiser step: R^T R = I holds
-               whenever a forward runs, and forwards are one matmul each way
+    "retract"  (default) R is a parameter whose gradient is projected on the tangent space before every optimiser step,
+               and which a sign-fixed thin QR returns to the manifold after it: R^T R = I holds whenever a forward runs
     "qr"       R is the Q of a thin QR of the parameter, inside the graph
-Both cost O(width rank^2). torch's own orthogonal parametrisation costs O(width^2), has no bf16, and AdamW's weight decay
-turns its basis to zero.
+Both cost O(width rank^2). torch's own orthogonal parametrisation costs O(width^2), has no bf16, and AdamW's weight
+decay turns its basis to zero.
 Raises     InputError if not 1 <= rank <= width
 """
 
@@ -69,11 +69,23 @@ class Rotation(Featurizer):
 
     def params(self) -> dict[str, Any]:
         """Constructor arguments."""
-        return {"width": self.width, "rank": self.rank, "parametrization": self.parametrization, "learned": self.learned}
+        return {
+            "width": self.width,
+            "rank": self.rank,
+            "parametrization": self.parametrization,
+            "learned": self.learned,
+        }
 
     def invariants(self) -> dict[str, float]:
         """How far R^T R is from the identity."""
         return {"orthonormal": orthonormality_residual(self.basis)}
+
+    @torch.no_grad()
+    def project_gradient(self) -> None:
+        """G - R sym(R^T G): the part of the gradient along the manifold. Adam would rescale the rest into noise."""
+        if self.weight.grad is not None and self.parametrization == "retract":
+            inner = self.weight.T @ self.weight.grad
+            self.weight.grad -= self.weight @ (inner + inner.T) / 2
 
     @torch.no_grad()
     def retract(self) -> None:

@@ -1,7 +1,7 @@
 """The one equation: h' = h + lift(gate * (edit(z) - z)) with z = coordinates(h).
 
-Written as a change, so that `source == base` is an exact no-op, whatever the featurizer does not cover is untouched, and
-an imperfect featurizer's reconstruction error cancels. The maths runs in fp32 (or fp64 if the activation is fp64) with
+Written as a change, so that `source == base` is an exact no-op, whatever the featurizer does not cover is untouched,
+and an imperfect featurizer's reconstruction error cancels. The maths runs in fp32 (or fp64 if the activation is fp64) with
 autocast off; the result returns in the activation's dtype.
 """
 
@@ -105,6 +105,10 @@ class Intervention(nn.Module):
     def coordinates(self, h: Activation, ctx: Context = _NO_CONTEXT) -> Tensor:
         """Coordinates (B, P, rank) of activations (B, P, width), in fp32 or better."""
         return self.featurizer.coordinates(h.to(torch.promote_types(h.dtype, torch.float32)), ctx)
+
+    def project_gradient(self) -> None:
+        """Keep the gradient's tangent part before an optimiser step."""
+        self.featurizer.project_gradient()
 
     def retract(self) -> None:
         """Return parameters to their manifold after an optimiser step."""

@@ -7,7 +7,7 @@ Trained by `jsd` on contrast quadruples (x, y, x_c, y_c), both directions in one
 Steering   coordinates clamped to f times the mean coordinate of the concept's (or of the neutral) training prompts
 Shapes     h (B, P, width), s (B, P or 1, width); R in fp32
 Raises     InputError unless 1 <= rank <= width
-Deviation  for rank > 1 the columns are kept orthonormal; the authors' code renormalises each one only, and then the swap
+Deviation  for rank > 1 the columns are kept orthonormal; the authors' code only renormalises each, and then the swap
            identity R^T h' = R^T s fails
 """
 

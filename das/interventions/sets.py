@@ -71,6 +71,11 @@ class InterventionSet(nn.Module):
     def __len__(self) -> int:
         return len(self.interventions)
 
+    def project_gradient(self) -> None:
+        """Keep every gradient's tangent part before an optimiser step."""
+        for intervention in self:
+            intervention.project_gradient()
+
     def retract(self) -> None:
         """Return every intervention to its manifold after an optimiser step."""
         for intervention in self:

@@ -58,7 +58,7 @@ class NameGender:
     def __init__(
         self, adjectives: Sequence[str] = ADJECTIVES, names_per_split: Mapping[str, int] | None = None
     ) -> None:
-        sizes = {"train": 14, "val": 6, "test": 10} if names_per_split is None else dict(names_per_split)
+        sizes = {"train": 24, "val": 8, "test": 10} if names_per_split is None else dict(names_per_split)
         for split in sizes:
             check_split(self.name, split)
         if not adjectives or min(sizes.values(), default=0) < 0 or sum(sizes.values()) > len(GIRLS):

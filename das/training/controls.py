@@ -1,11 +1,11 @@
 """What a learned subspace has to be compared with. A number without these beside it means nothing.
 
-    no_intervention    the unmodified model
-    random_subspace    mean over draws of a random subspace of the same rank at the same site
-    full_vector        every neuron of the site swapped: the ceiling of what any subspace there can do
-    wrong_site         the same method trained and measured at other positions
-    shuffled_labels    the same method trained with each pair's source taken from another pair, so that what it reads
-                       tells nothing about the label or distribution it must produce; measured on the true pairs
+no_intervention    the unmodified model
+random_subspace    mean over draws of a random subspace of the same rank at the same site
+full_vector        every neuron of the site swapped: the ceiling of what any subspace there can do
+wrong_site         the same method trained and measured at other positions
+shuffled_labels    the same method trained with each pair's source taken from another pair, so that what it reads
+                   tells nothing about the label or distribution it must produce; measured on the true pairs
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def measure_controls(
     metrics: Mapping[str, Metric],
     settings: ControlSettings,
 ) -> Numbers:
-    """"control/NAME/METRIC" for every control asked for, on the data that `ready` was prepared on."""
+    """ "control/NAME/METRIC" for every control asked for, on the data that `ready` was prepared on."""
     out: Numbers = {}
 
     def add(name: str, numbers: Mapping[str, float]) -> None:

@@ -1,4 +1,4 @@
-"""Measuring interventions on a dataset: metrics split by whether the label changes, and what the model does natively."""
+"""Measuring interventions on a dataset, split by whether the label changes; and what the model does natively."""
 
 from __future__ import annotations
 

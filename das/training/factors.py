@@ -1,4 +1,4 @@
-"""Steering factors read off the data: mean coordinates of a concept's two values on training prompts (arXiv 2602.05234).
+"""Steering factors read off the data: a concept's two mean coordinates on training prompts (arXiv 2602.05234).
 
 Read where the source is read in training, averaged over a prompt's positions, then over prompts.
 """

@@ -141,7 +141,10 @@ def measure(
     wrong = controls.get("wrong_site")
     if wrong is not None:
         numbers["control/wrong_site/positions"] = wrong.placements[0].write.positions
-    return numbers | {"data/test_pairs": len(test), **{f"invariant/{k}": v for k, v in interventions.invariants().items()}}
+    return numbers | {
+        "data/test_pairs": len(test),
+        **{f"invariant/{k}": v for k, v in interventions.invariants().items()},
+    }
 
 
 def _about(trained: Trained, settings: FitSettings, rows: int) -> dict[str, Any]:

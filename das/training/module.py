@@ -72,10 +72,11 @@ class InterventionModule(pl.LightningModule):
         return loss.total
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Refuse a step with a broken gradient."""
+        """Refuse a step with a broken gradient; keep the rest tangent to the manifold (before clipping)."""
         for name, parameter in self.interventions.named_parameters():
             if parameter.grad is not None:
                 self._refuse_non_finite(parameter.grad, f"gradient of {name}")
+        self.interventions.project_gradient()
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Step, then return to the manifold."""

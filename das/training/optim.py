@@ -31,7 +31,7 @@ class AdamW:
         clip: largest gradient norm; 0 does not clip.
     """
 
-    lr: float = 0.02
+    lr: float = 0.04
     weight_decay: float = 0.0
     betas: tuple[float, float] = (0.9, 0.999)
     schedule: Schedule = "linear"

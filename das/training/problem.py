@@ -11,12 +11,12 @@ import torch
 from das.data.dataset import PairDataset
 from das.data.encode import Encoder
 from das.data.responses import write_responses
+from das.data.tokenize import Tokenizer
 from das.engine.engine import Engine
 from das.errors import EmptySplitError, InputError
 from das.interventions.base import Intervention, Pairing
 from das.interventions.sets import InterventionSet
 from das.models.families import ModelView
-from das.data.tokenize import Tokenizer
 from das.models.load import load_tokenizer
 from das.tasks.base import Task
 from das.training.evaluate import natively_correct
@@ -44,7 +44,7 @@ class DataSettings:
     n_train: int = 512
     n_val: int = 128
     n_test: int = 256
-    n_contrast: int = 64
+    n_contrast: int = 128
     response_tokens: int = 16
     filter_correct: bool = False
     padding_side: str = "left"
@@ -82,9 +82,7 @@ class Problem:
         self.view = ModelView(model)
         self.tokenizer = load_tokenizer(model) if tokenizer is None else tokenizer
         context = getattr(model.config, "max_position_embeddings", None)
-        self.encoder = Encoder(
-            self.tokenizer, context_length=context, chat=self.data.chat, system=self.data.system
-        )
+        self.encoder = Encoder(self.tokenizer, context_length=context, chat=self.data.chat, system=self.data.system)
 
     @property
     def device(self) -> torch.device:

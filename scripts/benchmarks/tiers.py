@@ -64,7 +64,8 @@ def main() -> None:
     result = {
         "ratio": statistics.median(ratios), "ratio_iqr": [ratios[quarter], ratios[-1 - quarter]],
         "hooks_ms": 1e3 * median["hooks"], "all_ms": 1e3 * median["all"],
-        "cache_build_ms": 1e3 * built, "loss_rel_err": loss, "grad_rel_err": gradient, "threads": torch.get_num_threads(),
+        "cache_build_ms": 1e3 * built, "loss_rel_err": loss, "grad_rel_err": gradient,
+        "threads": torch.get_num_threads(),
     }  # fmt: skip
     print(json.dumps(result, indent=2))
     if args.json:

@@ -59,6 +59,7 @@ def run_das() -> Callable[..., Done]:
 SHORT = (
     "site.layer=0", "trainer.max_steps=4", "trainer.batch_size=4", "data.n_train=16", "data.n_val=8", "data.n_test=8",
     "data.n_contrast=4", "steering.n=4", "steering.max_new_tokens=4", "data.response_tokens=4",
+    "trainer.checkpoint_every=2",
 )  # fmt: skip
 
 

@@ -67,7 +67,9 @@ def test_validate_and_show_refuse_the_same(short: tuple[str, ...], run_das: Call
         assert done.code == 2 and "0 to 1" in done.err
 
 
-def test_a_context_that_is_too_short(random_model: Path, tmp_path: Path, short: tuple[str, ...], run_das: Callable) -> None:
+def test_a_context_that_is_too_short(
+    random_model: Path, tmp_path: Path, short: tuple[str, ...], run_das: Callable
+) -> None:
     import json
     import shutil
 

@@ -15,9 +15,12 @@ from das.cli.ls import describe
 HEAVY = ("torch", "transformers", "pytorch_lightning", "hydra", "omegaconf", "datasets")
 
 
-@pytest.mark.parametrize("args", [["--help"], ["train", "--help"], ["steer", "-h"], ["ls"], ["ls", "tasks"], []], ids=str)
+@pytest.mark.parametrize(
+    "args", [["--help"], ["train", "--help"], ["steer", "-h"], ["ls"], ["ls", "tasks"], []], ids=str
+)
 def test_light_commands_import_nothing_heavy(args: list[str]) -> None:
-    code = f"import sys; from das.cli.main import main; code = main({args!r}); print([m for m in {HEAVY!r} if m in sys.modules], code)"
+    code = f"import sys; from das.cli.main import main; code = main({args!r})\n"
+    code += f"print([m for m in {HEAVY!r} if m in sys.modules], code)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[] 0"
 
@@ -34,7 +37,7 @@ def test_help_lists_choices_and_defaults(run_das: Callable) -> None:
     text = run_das("train", "--help").out
     for expected in ("counterfactual_ce", "cdas_name_gender", "n_train: 512", "run_dir:"):
         assert expected in text
-    assert "_target_" not in text
+    assert "_target_:" not in text
 
 
 def test_ls_shows_every_yaml_with_a_description(run_das: Callable, root: Path) -> None:

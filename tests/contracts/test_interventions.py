@@ -97,7 +97,9 @@ def test_invariants_survive_optimisation_with_weight_decay(name):
 @pytest.mark.parametrize("name", METHODS)
 def test_same_seed_same_intervention(name):
     first, second = build(name, 1), build(name, 1)
-    assert all(torch.equal(a, b) for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True)
+    )
 
 
 @pytest.mark.parametrize("name", METHODS)

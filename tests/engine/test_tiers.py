@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
+from das.batch import Positions
+from das.edits.swap import Swap
 from das.engine.engine import Engine
 from das.engine.tiers import prepare
+from das.errors import EngineError
+from das.featurizers.rotation import Rotation
+from das.interventions.base import Intervention
 from das.interventions.das import das
-from das.interventions.sets import InterventionSet
+from das.interventions.full_vector import full_vector
+from das.interventions.sets import InterventionSet, Placement
+from das.models.families import ModelView
 from das.objectives.counterfactual_ce import CounterfactualCE
 from das.objectives.jsd import JSD
 from das.types import Site
@@ -29,14 +38,16 @@ SITES = {
 }
 
 
-def step(model, sites, data, rows, tier, objective):
+def step(model, sites, data, rows, tier, objective, sources=None):
     torch.manual_seed(1)
-    from das.models.families import ModelView
-
     view = ModelView(model)
-    interventions = InterventionSet([(site, das(view.bind(site).width, 3)) for site in sites])
+    entries = []
+    for site, source in zip(sites, sources or ["source"] * len(sites), strict=True):
+        swap = Intervention(Rotation(view.bind(site).width, 3), Swap(source))
+        entries.append((Placement(site, {source: site}), swap))
+    interventions = InterventionSet(entries)
     prepared = prepare(
-        Engine(model, interventions.placements), data, target=objective.needs_target, tier=tier, batch_size=3
+        Engine(model, interventions.placements), data, target=objective.needs_target, tier=tier, batch_size=2
     )
     assert prepared.tier == tier, prepared.reason
     batch = data.collate(rows)
@@ -53,15 +64,20 @@ def assert_same(expected, got):
         assert error <= TOLERANCE, error
 
 
+#: Label tokens, and the lowest position written (0 leaves some rows without a prefix).
+CASES = {name: ((1, 0),) if i % 2 else ((2, 9),) for i, name in enumerate(SITES)}
+CASES["block_output"] = CASES["four_sites"] = ((1, 0), (2, 9))
+
+
 @pytest.mark.parametrize("side", ["left", "right"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_all_families(family, side):
     model = tiny_model(family)
     for name, sites in SITES.items():
-        for labels, lowest in ((1, 0), (2, 9)):
+        for labels, lowest in CASES[name]:
             written = "last" if name == "last_block" else 2  # nothing later reads earlier tokens of the last block
-            data = RandomPairs(7, [["source"]] * len(sites), side, written, labels, lowest)
-            rows = [5, 0, 3, 6]
+            data = RandomPairs(4, [["source"]] * len(sites), side, written, labels, lowest)
+            rows = [2, 0, 3]
             objective = JSD() if labels == 2 else CounterfactualCE()
             expected = step(model, sites, data, rows, "hooks", objective)
             assert max(float(g.norm()) for g in expected[1]) > 0, name
@@ -70,3 +86,121 @@ def test_all_families(family, side):
                     assert_same(expected, step(model, sites, data, rows, tier, objective))
                 except AssertionError as error:
                     raise AssertionError(f"{family} {side} {name} labels={labels} {tier}: {error}") from error
+
+
+@pytest.mark.parametrize("tier", ["all", "prefix"])
+def test_several_sources_in_one_pass(tier):
+    model, sites = tiny_model("qwen3"), [Site(0), Site(1), Site(2, "block_input")]
+    names = ("source", "other", "source")
+    data = RandomPairs(4, [[name] for name in names], written=2)
+    expected = step(model, sites, data, [1, 3, 0], "hooks", JSD(), names)
+    assert_same(expected, step(model, sites, data, [1, 3, 0], tier, JSD(), names))
+    swapped = RandomPairs(4, [["other"], ["source"], ["other"]], written=2)
+    different = step(model, sites, swapped, [1, 3, 0], "hooks", JSD(), ("other", "source", "other"))
+    assert not torch.allclose(expected[0], different[0]), "sources must not be mixed up"
+
+
+@pytest.mark.parametrize("family", ["llama-gqa", "gemma2", "gpt2", "gpt_neox"])
+def test_padding_side_and_batching_do_not_change_the_result(family):
+    model = tiny_model(family)
+    results = []
+    for side in ("left", "right"):
+        data = RandomPairs(4, [["source"]], side, 2, 1, 3)
+        together = step(model, [Site(1)], data, [0, 1, 2, 3], "all", CounterfactualCE())
+        alone = [step(model, [Site(1)], data, [row], "all", CounterfactualCE()) for row in range(4)]
+        results += [together, (torch.stack([a[0] for a in alone]).mean(), [sum(a[1][0] for a in alone) / 4])]
+    for other in results[1:]:
+        assert_same(results[0], other)
+
+
+def test_half_precision_models_train_a_full_precision_subspace():
+    for dtype in (torch.bfloat16, torch.float16):
+        model = tiny_model("llama-gqa", dtype=dtype)
+        data = RandomPairs(4, [["source"]], written="last")
+        losses = [step(model, [Site(1)], data, [0, 2], tier, JSD()) for tier in ("hooks", "all")]
+        assert all(g.dtype == torch.float32 and torch.isfinite(g).all() for _, grads in losses for g in grads)
+        assert torch.allclose(losses[0][0], losses[1][0], rtol=0.05)
+
+
+def test_swapping_the_whole_last_block_gives_the_sources_logits():
+    for family in FAMILIES:
+        model = tiny_model(family)
+        data = RandomPairs(3, [["source"]], written="last", ragged=False)
+        interventions = InterventionSet.single(Site(LAST), full_vector(ModelView(model).width))
+        engine = Engine(model, interventions.placements)
+        batch = data.collate([0, 1, 2])
+        # written and read at the last prompt token, which is what the label position is
+        reads = tuple({"source": Positions(batch.target_positions, batch.label_mask)} for _ in batch.reads)
+        batch = replace(batch, reads=reads)
+        sources = engine.sources(batch, target=True)
+        outputs = engine.outputs(batch, interventions, sources)
+        assert torch.allclose(outputs.logits, outputs.target_logits, atol=1e-5), family
+
+
+def test_nothing_is_left_behind_after_a_run_or_an_error():
+    model = tiny_model("llama-gqa")
+    data = RandomPairs(3, [["source"]], written="last")
+    batch = data.collate([0, 1])
+    before = model(batch.base.ids, attention_mask=batch.base.mask.long()).logits
+    step(model, [Site(1)], data, [0, 1], "all", CounterfactualCE())
+    interventions = InterventionSet.single(Site(1), das(32, 2))
+    engine = Engine(model, interventions.placements)
+    ready = prepare(engine, data, tier="all")
+    interventions.interventions[0].featurizer.weight.data = torch.ones(
+        5, 2
+    )  # the wrong width: fails inside the forward
+    with pytest.raises(RuntimeError):
+        ready.outputs(batch, interventions)
+    with pytest.raises(RuntimeError):
+        engine.outputs(batch, interventions, engine.sources(batch, target=False))
+    assert torch.equal(model(batch.base.ids, attention_mask=batch.base.mask.long()).logits, before)
+    for module in model.modules():
+        assert not module._forward_hooks and not module._forward_pre_hooks and "forward" not in module.__dict__
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_the_budget_decides_the_tier_and_says_why():
+    model, data = tiny_model("llama-gqa"), RandomPairs(6, [["source"]], written="last")
+    engine = Engine(model, InterventionSet.single(Site(1), das(32, 2)).placements)
+    chosen = [prepare(engine, data, budget_bytes=b) for b in (1 << 30, 6 * 32 * 4, 10)]
+    assert [c.tier for c in chosen] == ["all", "prefix", "hooks"]
+    assert all("budget" in c.reason for c in chosen)
+    assert chosen[0].nbytes > chosen[1].nbytes > chosen[2].nbytes == 0
+
+
+def test_models_that_cannot_be_resumed_fall_back_visibly(caplog):
+    model, data = tiny_model("gpt2"), RandomPairs(3, [["source"]], written="last")
+    engine = Engine(model, InterventionSet.single(Site(1), das(32, 2)).placements)
+    handle = model.transformer.h[0].register_forward_hook(lambda *_: None)
+    with caplog.at_level("INFO", logger="das.engine"):
+        assert prepare(engine, data, tier="all").tier == "hooks"
+    assert "somebody else's hooks" in caplog.text
+    handle.remove()
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.train()
+    assert "dropout" in prepare(engine, data).reason
+
+
+def test_a_hook_that_never_fires_is_an_error():
+    model, data = tiny_model("llama-gqa"), RandomPairs(3, [["source"]], written="last")
+    interventions = InterventionSet.single(Site(1), das(32, 2))
+    engine = Engine(model, interventions.placements)
+    batch = data.collate([0, 1])
+    sources = engine.sources(batch, target=False)
+    model.model.layers[1].forward = lambda hidden_states, *a, **k: hidden_states
+    model.model.layers[1].__class__.__call__, kept = (lambda m, h, *a, **k: h), model.model.layers[1].__class__.__call__
+    try:
+        with pytest.raises(EngineError, match="did not fire"):
+            engine.outputs(batch, interventions, sources)
+    finally:
+        model.model.layers[1].__class__.__call__ = kept
+
+
+def test_only_label_positions_reach_the_head():
+    model, data = tiny_model("llama-gqa"), RandomPairs(3, [["source"]], written="last", labels=2)
+    seen = []
+    handle = model.lm_head.register_forward_hook(lambda m, args, out: seen.append(tuple(args[0].shape[:2])))
+    step(model, [Site(1)], data, [0, 1, 2], "hooks", JSD())
+    handle.remove()
+    assert seen and all(shape == (3, 2) for shape in seen)
