@@ -20,7 +20,8 @@ FILE_LINES, FUNCTION_LINES = 220, 50
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"types", "errors", "shapes", "batch", "geometry"}),
     frozenset({"featurizers", "edits", "gates", "tasks"}),
-    frozenset({"interventions", "estimators", "artifacts", "models"}),
+    frozenset({"interventions", "estimators", "models"}),
+    frozenset({"artifacts"}),  # describes interventions and the model they belong to
     frozenset({"engine", "objectives", "metrics", "data"}),
     frozenset({"training", "steering", "diagnostics", "reports"}),
     frozenset({"cli"}),

@@ -20,7 +20,7 @@ _VECTORS = ("positive", "negative", "positive_spread", "negative_spread")
 
 def describe_site(interventions: InterventionSet, i: int, factors: Factors | None) -> dict[str, Any]:
     """One placement with its intervention and factors, as plain data."""
-    intervention, placement = interventions.interventions[i], interventions.placements[i]
+    intervention, placement = interventions[i], interventions.placements[i]
     return {
         **placement.write.to_json(),
         "reads": {name: site.to_json() for name, site in placement.reads.items()},

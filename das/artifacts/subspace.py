@@ -63,9 +63,9 @@ class Subspace:
 
     def basis(self, i: int = 0) -> Tensor:
         """The orthonormal basis (width, rank) of placement `i`."""
-        basis = getattr(self.interventions.interventions[i].featurizer, "basis", None)
+        basis = getattr(self.interventions[i].featurizer, "basis", None)
         if basis is None:
-            raise ArtifactError("this intervention has no basis", got=self.interventions.interventions[i].name)
+            raise ArtifactError("this intervention has no basis", got=self.interventions[i].name)
         return basis.detach()
 
     def check(self, model: nn.Module) -> None:
@@ -138,7 +138,7 @@ class Subspace:
                 )  # fmt: skip
         if model is not None and not allow_model_mismatch:
             subspace.check(model)
-        flags = {"allow_non_orthonormal": allow_non_orthonormal, "allow_tampered": allow_tampered}
+        flags: dict[str, Any] = {"allow_non_orthonormal": allow_non_orthonormal, "allow_tampered": allow_tampered}
         controls = {name: cls.load(path / "controls" / name, **flags) for name in config["controls"]}
         return replace(subspace, controls=controls)
 

@@ -20,7 +20,6 @@ from das.errors import InputError
 from das.tasks.base import Task
 from das.training.controls import ControlSettings
 from das.training.fit import FitSettings, measure
-from das.training.loop import prepared
 from das.training.problem import DataSettings, Problem
 
 #: Known from training only; `engine/tier` and the rest are those of this evaluation.
@@ -61,9 +60,6 @@ def evaluate(cfg: Config) -> tuple[dict[str, Any], Task]:
     controls = {name: control.interventions.to(problem.device) for name, control in subspace.controls.items()}
     test = problem.dataset("test", interventions)
     numbers = measure(problem, interventions, controls, metrics, settings, test)
-    if "engine/tier" not in numbers:
-        ready = prepared(problem.engine(interventions), test, settings.trainer, target=False)
-        numbers |= {"engine/tier": ready.tier, "engine/tier_reason": ready.reason}
     numbers |= {key: subspace.metrics[key] for key in _COPIED if key in subspace.metrics}
     numbers["seed"] = settings.seed
     steering, _ = measure_steering(model, subspace, task, cfg.steering, settings.seed)

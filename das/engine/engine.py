@@ -131,8 +131,9 @@ class Engine:
                 logits = logits_at(self.view, columns, base.ids, base.mask, base.position_ids)
         else:
             residual, later = self._edit_entry(state.residual, visitors)
-            logits = run_from(self.view, self.block, state, residual, columns, later)
-            assert logits is not None
+            resumed = run_from(self.view, self.block, state, residual, columns, later)
+            assert resumed is not None
+            logits = resumed
         target = None if sources.target_hidden is None else self.target_logits(sources.target_hidden)
         return Outputs(logits, target, aux)
 

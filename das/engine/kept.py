@@ -113,7 +113,8 @@ class Kept:
         state = base_state(self.engine.view, self.engine.block, batch)
         heavy = row_bytes(state.residual, 1, self.extent.after)
         heavy += sum(row_bytes(t, 2, self.extent.before) for t in (*state.keys, *state.values))
-        for chosen, size in (("all", light + heavy), ("prefix", light)):
+        sizes: tuple[tuple[Tier, int], ...] = (("all", light + heavy), ("prefix", light))
+        for chosen, size in sizes:
             if size * self.n <= budget:
                 return chosen, f"{_mib(size * self.n)} MiB of a budget of {_mib(budget)} MiB"
         return "hooks", f"sources alone need {_mib(light * self.n)} MiB, over the budget of {_mib(budget)} MiB"

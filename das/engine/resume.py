@@ -141,7 +141,7 @@ def head_logits(view: ModelView, hidden: Float[Tensor, "batch label width"]) -> 
 
 def call(view: ModelView, ids: Tensor, mask: Tensor, positions: Tensor, cache: DynamicCache | None = None) -> Any:
     """The model's own forward, positions always explicit, a mask always given."""
-    device = view.model.get_input_embeddings().weight.device
+    device = view.device
     return view.model(
         input_ids=ids.to(device), attention_mask=mask.long().to(device), position_ids=positions.to(device),
         past_key_values=cache, use_cache=cache is not None,

@@ -1,8 +1,8 @@
 """The one equation: h' = h + lift(gate * (edit(z) - z)) with z = coordinates(h).
 
 Written as a change, so that `source == base` is an exact no-op, whatever the featurizer does not cover is untouched,
-and an imperfect featurizer's reconstruction error cancels. The maths runs in fp32 (or fp64 if the activation is fp64) with
-autocast off; the result returns in the activation's dtype.
+and an imperfect featurizer's reconstruction error cancels. The maths runs in fp32 (or fp64 if the activation is fp64)
+with autocast off; the result returns in the activation's dtype.
 """
 
 from __future__ import annotations

@@ -39,7 +39,9 @@ def from_spec(spec: Mapping[str, Any]) -> Intervention:
     """Inverse of `to_spec`, with freshly initialised tensors."""
     try:
         parts = {kind: _build(kind, spec[kind]) for kind in _KINDS}
-        capabilities = {k: tuple(v) if isinstance(v, list) else v for k, v in spec["capabilities"].items()}
+        capabilities: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in spec["capabilities"].items()
+        }
         return Intervention(
             parts["featurizer"], parts["edit"], parts["gate"],
             name=str(spec["method"]), capabilities=Capabilities(**capabilities),

@@ -14,7 +14,7 @@ from typing import final
 from torch import nn
 
 from das.errors import ConfigError
-from das.interventions.base import Intervention
+from das.interventions.base import Intervention, Pairing
 from das.types import Site
 
 
@@ -53,9 +53,9 @@ class InterventionSet(nn.Module):
         return tuple(sorted({name for placement in self.placements for name in placement.reads}))
 
     @property
-    def pairing(self) -> str:
+    def pairing(self) -> Pairing:
         """What data its methods train on."""
-        kinds = {i.capabilities.pairing for i in self}
+        kinds: set[Pairing] = {i.capabilities.pairing for i in self}
         if len(kinds) > 1:
             raise ConfigError("interventions of one set must train on the same kind of data", got=str(sorted(kinds)))
         return kinds.pop()
@@ -66,7 +66,12 @@ class InterventionSet(nn.Module):
         return any(p.requires_grad for p in self.parameters())
 
     def __iter__(self) -> Iterator[Intervention]:
-        return iter(self.interventions)
+        return (self[i] for i in range(len(self)))
+
+    def __getitem__(self, index: int) -> Intervention:
+        found = self.interventions[index]
+        assert isinstance(found, Intervention)
+        return found
 
     def __len__(self) -> int:
         return len(self.interventions)

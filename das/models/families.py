@@ -8,6 +8,9 @@ a table, `das.models.layouts`.
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
 from torch import nn
 
 from das.errors import ModelError
@@ -57,6 +60,12 @@ class ModelView:
     def head(self) -> nn.Module:
         """The output embedding, from normed hidden states to logits. Raises ModelError where none is found."""
         return _found(self._parts.head, "output embedding", self.family)
+
+    @property
+    def device(self) -> torch.device:
+        """Where token ids go: the input embedding's device."""
+        embedding: Any = self._parts.model.get_input_embeddings()  # type: ignore[operator]
+        return embedding.weight.device
 
     @property
     def width(self) -> int:

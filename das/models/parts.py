@@ -59,7 +59,7 @@ def find_parts(model: nn.Module) -> Parts:
     parent = prefix.rpartition(".")[0]
     norms = ((layout.final_norm,) if layout else ()) + tuple(f"{parent}.{name}".lstrip(".") for name in NORM_NAMES)
     head = getattr(model, "get_output_embeddings", None)
-    text = config.get_text_config() if hasattr(config, "get_text_config") else config
+    text = config if config is None or not hasattr(config, "get_text_config") else config.get_text_config()
     return Parts(
         model=model,
         family=family,

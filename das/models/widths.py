@@ -43,7 +43,7 @@ def module_width(module: nn.Module, side: str) -> int | None:
     weight = getattr(module, "weight", None)
     if is_norm(module) and weight is not None and weight.ndim == 1:
         return int(weight.shape[0])
-    shape = getattr(module, "normalized_shape", ())
+    shape: tuple[int, ...] = tuple(getattr(module, "normalized_shape", ()))
     return int(shape[-1]) if len(shape) == 1 else None
 
 

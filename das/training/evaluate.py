@@ -61,7 +61,7 @@ def natively_correct(engine: Engine, data: PairDataset, batch_size: int = 64) ->
 
 def batches(data: PairDataset, batch_size: int, engine: Engine) -> Iterator[PairBatch]:
     """All rows in order, on the model's device."""
-    device = engine.view.model.get_input_embeddings().weight.device
+    device = engine.view.device
     for start in range(0, len(data), batch_size):
         yield data.collate(range(start, min(start + batch_size, len(data)))).to(device)
 

@@ -12,6 +12,7 @@ from torch import nn
 
 from das.artifacts.parts import ModelCard
 from das.artifacts.subspace import Subspace
+from das.data.dataset import PairDataset
 from das.data.tokenize import Tokenizer
 from das.errors import NonFiniteLossError
 from das.interventions.sets import InterventionSet
@@ -83,9 +84,8 @@ def fit(
         settings: data, optimiser, trainer, controls, seed.
         tokenizer: the model's own by default.
         metrics: reported name -> metric; IIA over the label set and over the vocabulary by default.
-        logger: a Lightning logger, or False.
+        logger, callbacks: Lightning's.
         run_dir: where checkpoints go; an interrupted run with the same settings continues from the newest.
-        callbacks: further Lightning callbacks.
         notes: stored in the artifact's "training" section (command, git commit, ...).
 
     Raises:
@@ -94,28 +94,35 @@ def fit(
     settings, objective = settings or FitSettings(), objective or CounterfactualCE()
     sites = [site] if isinstance(site, Site) else list(site)
     problem = Problem(model, task, tokenizer, settings.data, settings.seed)
-    folder = None if run_dir is None else Path(run_dir)
     interventions = problem.interventions(sites, intervention)
     test = problem.dataset("test", interventions)
     data = problem.dataset("train", interventions, interventions.pairing)
-    val = problem.dataset("val", interventions, interventions.pairing) if settings.trainer.val_every else None
-    engine = problem.engine(interventions)
     recipe = Recipe(intervention, objective, settings.optimizer, settings.trainer, settings.seed)
     training = _training(objective, settings, notes)
+    where = {"logger": logger, "run_dir": None if run_dir is None else Path(run_dir), "callbacks": callbacks}
     try:
-        trained = train(
-            interventions, engine, data, objective, settings.optimizer, settings.trainer, seed=settings.seed,
-            validation=val, logger=logger, run_dir=folder, callbacks=callbacks,
-        )  # fmt: skip
+        trained = _train(problem, interventions, data, recipe, **where)
     except NonFiniteLossError:
-        if folder is not None:
-            _subspace(problem, interventions, training, {}, {}).save(folder / "last_good", overwrite=True)
+        if run_dir is not None:
+            _subspace(problem, interventions, training, {}, {}).save(Path(run_dir) / "last_good", overwrite=True)
         raise
-    interventions.requires_grad_(False)
     controls = train_controls(problem, sites, recipe, settings.controls)
     numbers = measure(problem, interventions, controls, metrics or DEFAULT_METRICS, settings, test)
     numbers |= _about(trained, settings, len(data))
     return Fit(_subspace(problem, interventions, training, numbers, controls), numbers)
+
+
+def _train(
+    problem: Problem, interventions: InterventionSet, data: PairDataset, recipe: Recipe, **where: Any
+) -> Trained:
+    watched = recipe.settings.val_every > 0 and interventions.learned
+    val = problem.dataset("val", interventions, interventions.pairing) if watched else None
+    trained = train(
+        interventions, problem.engine(interventions), data, recipe.objective, recipe.optimizer, recipe.settings,
+        seed=recipe.seed, validation=val, **where,
+    )  # fmt: skip
+    interventions.requires_grad_(False)
+    return trained
 
 
 def measure(
@@ -142,6 +149,8 @@ def measure(
     if wrong is not None:
         numbers["control/wrong_site/positions"] = wrong.placements[0].write.positions
     return numbers | {
+        "engine/tier": ready.tier,
+        "engine/tier_reason": ready.reason,
         "data/test_pairs": len(test),
         **{f"invariant/{k}": v for k, v in interventions.invariants().items()},
     }
@@ -154,6 +163,7 @@ def _about(trained: Trained, settings: FitSettings, rows: int) -> dict[str, Any]
         "engine/tier": trained.tier,
         "engine/tier_reason": trained.tier_reason,
         "data/train_rows": rows,
+        "train/resumed": trained.resumed,
         "seed": settings.seed,
     }
 

@@ -16,6 +16,7 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint, RichProgressB
 
 from das.data.dataset import PairDataset
 from das.data.loader import PairLoader
+from das.engine.engine import Engine
 from das.engine.tiers import Prepared, Tier, prepare
 from das.errors import EmptySplitError
 from das.interventions.sets import InterventionSet
@@ -61,16 +62,24 @@ class TrainerSettings:
 
 @dataclass(frozen=True)
 class Trained:
-    """What a training did: optimiser steps, wall seconds, and the engine tier with its reason."""
+    """What a training did.
+
+    Attributes:
+        steps: optimiser steps of the whole run.
+        seconds: wall time, caches included; of the last part only where the run was resumed.
+        tier, tier_reason: how the engine ran, and why.
+        resumed: whether it continued an interrupted run.
+    """
 
     steps: int
     seconds: float
     tier: str
     tier_reason: str
+    resumed: bool = False
 
 
 def prepared(
-    engine: Any, data: PairDataset, settings: TrainerSettings, target: bool, progress: bool = False
+    engine: Engine, data: PairDataset, settings: TrainerSettings, target: bool, progress: bool = False
 ) -> Prepared:
     """The engine prepared on a dataset, within the settings' tier and budget."""
     budget = int(settings.budget_gib * (1 << 30))
@@ -79,7 +88,7 @@ def prepared(
 
 def train(
     interventions: InterventionSet,
-    engine: Any,
+    engine: Engine,
     data: PairDataset,
     objective: Objective,
     optimizer: AdamW,
@@ -109,11 +118,14 @@ def train(
     module = InterventionModule(interventions, ready, objective, optimizer)
     loader = PairLoader(data, settings.batch_size, seed)
     with _quiet():
-        trainer = _trainer(engine, settings, optimizer, logger, run_dir, watching)
-        trainer.fit(module, loader, ckpt_path=newest_checkpoint(run_dir), weights_only=False)
+        epochs = settings.max_steps * settings.accumulate // len(loader) + 2  # never reached: max_steps ends the run
+        trainer = _trainer(engine, settings, optimizer, logger, run_dir, watching, epochs)
+        resumed = newest_checkpoint(run_dir)
+        trainer.fit(module, loader, ckpt_path=resumed, weights_only=False)
     if trainer.interrupted:
         raise KeyboardInterrupt
-    return Trained(trainer.global_step, time.perf_counter() - began, ready.tier, ready.reason)
+    seconds = time.perf_counter() - began
+    return Trained(trainer.global_step, seconds, ready.tier, ready.reason, resumed is not None)
 
 
 def newest_checkpoint(run_dir: Path | None) -> Path | None:
@@ -139,14 +151,15 @@ def _quiet() -> Iterator[None]:
 
 
 def _trainer(
-    engine: Any,
+    engine: Engine,
     settings: TrainerSettings,
     optimizer: AdamW,
     logger: Any,
     run_dir: Path | None,
     callbacks: Sequence[Callback],
+    epochs: int,
 ) -> pl.Trainer:
-    device = engine.view.model.get_input_embeddings().weight.device
+    device = engine.view.device
     own: list[Callback] = list(callbacks)
     if settings.progress:
         own.append(RichProgressBar(leave=False))
@@ -157,7 +170,7 @@ def _trainer(
         accelerator="gpu" if device.type == "cuda" else device.type,
         devices=1,
         max_steps=settings.max_steps,
-        max_epochs=-1,
+        max_epochs=epochs,
         accumulate_grad_batches=settings.accumulate,
         gradient_clip_val=optimizer.clip or None,
         logger=logger,

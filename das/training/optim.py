@@ -54,7 +54,9 @@ class AdamW:
             {"params": [p for p in learned if id(p) in bases], "weight_decay": 0.0},
             {"params": [p for p in learned if id(p) not in bases], "weight_decay": self.weight_decay},
         ]
-        optimizer = torch.optim.AdamW([g for g in groups if g["params"]], lr=self.lr, betas=tuple(self.betas))
+        optimizer = torch.optim.AdamW(
+            [g for g in groups if g["params"]], lr=self.lr, betas=(self.betas[0], self.betas[1])
+        )
         rising = round(self.warmup * steps)
 
         def share(step: int) -> float:

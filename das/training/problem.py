@@ -22,8 +22,8 @@ from das.tasks.base import Task
 from das.training.evaluate import natively_correct
 from das.types import Site
 
-#: A method: given the site's width, an intervention.
-Builder = Callable[[int], Intervention]
+#: A method: called with `width=`, it makes an intervention.
+Builder = Callable[..., Intervention]
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Problem:
     @property
     def device(self) -> torch.device:
         """Where batches go."""
-        return self.model.get_input_embeddings().weight.device
+        return self.view.device
 
     def interventions(self, sites: Sequence[Site], builder: Builder, seed: int | None = None) -> InterventionSet:
         """One intervention per site, initialised from the seed without touching the global random state."""
