@@ -23,7 +23,7 @@ from das.training.fit import FitSettings, measure
 from das.training.problem import DataSettings, Problem
 
 #: Known from training only; `engine/tier` and the rest are those of this evaluation.
-_COPIED = ("train/steps", "train/seconds", "data/train_rows")
+_COPIED = ("train/steps", "train/seconds", "train/resumed", "data/train_rows")
 
 
 def command(args: Sequence[str]) -> int:

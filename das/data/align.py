@@ -3,7 +3,8 @@
 Both sides come as groups (one per mention, or one in all). Groups are paired in order; inside a group, tokens are
 right-aligned and as many take part as the shortest side has: last tokens meet, and the excess leading tokens of a
 longer mention are neither written nor read. (Writing those with some other token's activation measured worse where a
-tokenizer splits names into 1 to 5 tokens.) A single source position is broadcast to all written ones.
+tokenizer splits names into 1 to 5 tokens.) A single source position is broadcast to all written ones, unless both sides
+are mentions of spans: then a mention of one token is a mention like any other.
 """
 
 from __future__ import annotations
@@ -20,17 +21,19 @@ def is_broadcast(reads: Groups) -> bool:
     return sum(map(len, reads)) == 1
 
 
-def align(writes: Groups, reads: Sequence[Groups]) -> tuple[list[int], list[list[int]]]:
+def align(writes: Groups, reads: Sequence[Groups], mentions: bool = False) -> tuple[list[int], list[list[int]]]:
     """The base indices that are written, and for every source the index each of them reads.
 
     Args:
         writes: groups of the base.
         reads: groups of each source.
+        mentions: whether groups on both sides are mentions of spans, so that they pair up where they are equally many.
 
     Raises:
         PositionError: if the numbers of groups differ and a read side is not a single position.
     """
-    several = [source for source in reads if not is_broadcast(source)]
+    wide = [is_broadcast(source) and not (mentions and len(source) == len(writes)) for source in reads]
+    several = [source for source, one in zip(reads, wide, strict=True) if not one]
     for source in several:
         if len(source) != len(writes):
             raise PositionError(
@@ -40,7 +43,7 @@ def align(writes: Groups, reads: Sequence[Groups]) -> tuple[list[int], list[list
             )
     shared = [min(len(groups[i]) for groups in (writes, *several)) for i in range(len(writes))]
     base = _ends(writes, shared)
-    return base, [[s[0][0]] * len(base) if is_broadcast(s) else _ends(s, shared) for s in reads]
+    return base, [[s[0][0]] * len(base) if one else _ends(s, shared) for s, one in zip(reads, wide, strict=True)]
 
 
 def _ends(groups: Groups, lengths: Sequence[int]) -> list[int]:

@@ -120,22 +120,25 @@ def _placement(
                     raise ConfigError(f"a site reads source {name!r}, which pairs do not have", got=sorted(e.sources))
             found = [resolve(read, e.sources[name], response) for name, read in reads.items()]
             groups.append((resolve(write, e.base, response), found))
+    mentions = write.kind == "span" and all(read.kind == "span" for read in reads.values())
     out: Columns = {f"write:{number}": [], **{f"read:{number}:{name}": [] for name in reads}}
     for row, (e, (base, sources)) in enumerate(zip(encoded, groups, strict=True)):
         with naming(row):
-            written, aligned = _aligned(e, base, sources)
+            written, aligned = _aligned(e, base, sources, mentions)
             out[f"write:{number}"].append(written)
             for name, read_at in zip(reads, aligned, strict=True):
                 out[f"read:{number}:{name}"].append(read_at)
     for i, name in enumerate(reads):
-        if all(is_broadcast(sources[i]) for _, sources in groups):
+        if not mentions and all(is_broadcast(sources[i]) for _, sources in groups):
             out[f"read:{number}:{name}"] = [sources[i][0][:1] for _, sources in groups]
     return out
 
 
-def _aligned(encoded: Encoded, base: Groups, sources: Sequence[Groups]) -> tuple[list[int], list[list[int]]]:
+def _aligned(
+    encoded: Encoded, base: Groups, sources: Sequence[Groups], mentions: bool
+) -> tuple[list[int], list[list[int]]]:
     try:
-        return align(base, sources)
+        return align(base, sources, mentions)
     except InputError as error:
         texts = "; ".join(f"{name} {prompt.text!r}" for name, prompt in encoded.sources.items())
         got = f"{error.got} in base {encoded.base.text!r}; {texts}"

@@ -54,20 +54,26 @@ def picked(tokens, positions, row):
 @pytest.mark.parametrize(
     ("writes", "reads", "expected"),
     [
-        ([[5, 6, 7]], [[1, 2, 3]], [1, 2, 3]),
-        ([[5, 6, 7]], [[1, 2]], [1, 1, 2]),
-        ([[6, 7]], [[1, 2, 3]], [2, 3]),
-        ([[5, 6, 7], [9]], [[1, 2], [3, 4]], [1, 1, 2, 4]),
-        ([[5, 6, 7], [9]], [[4]], [4, 4, 4, 4]),
+        ([[5, 6, 7]], [[[1, 2, 3]]], ([5, 6, 7], [[1, 2, 3]])),
+        ([[5, 6, 7]], [[[1, 2]]], ([6, 7], [[1, 2]])),
+        ([[6, 7]], [[[1, 2, 3]]], ([6, 7], [[2, 3]])),
+        ([[5, 6, 7], [9]], [[[1, 2], [3, 4]]], ([6, 7, 9], [[1, 2, 4]])),
+        ([[5, 6, 7], [9]], [[[4]]], ([5, 6, 7, 9], [[4, 4, 4, 4]])),
+        ([[5, 6, 7]], [[[1, 2]], [[1, 2, 3]], [[8]]], ([6, 7], [[1, 2], [2, 3], [8, 8]])),
     ],
 )
 def test_right_alignment(writes, reads, expected):
     assert align(writes, reads) == expected
 
 
+def test_a_mention_of_one_token_is_not_broadcast():
+    assert align([[5, 6, 7]], [[[1]]], mentions=True) == ([7], [[1]])
+    assert align([[5, 6], [7]], [[[1]]], mentions=True) == ([5, 6, 7], [[1, 1, 1]])
+
+
 def test_unequal_mentions_show_both_sides():
     with pytest.raises(PositionError, match=r"written \[\[1\], \[2\]\], read \[\[3, 4\]\].*single position"):
-        align([[1], [2]], [[3, 4]])
+        align([[1], [2]], [[[3, 4]]])
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
@@ -83,8 +89,9 @@ def test_names_of_all_lengths_align(any_tokenizer, side):
         base, source = (encoder.encode(x) for x in (p.base, p.sources["source"]))
         b, s = ([e.ids[i] for i in e.spans["name"][0]] for e in (base, source))
         lengths.add(len(b))
-        assert picked(batch.base, write, row) == b
-        assert picked(batch.sources["source"], read, row) == ([s[0]] * len(b) + s)[-len(b) :]
+        shared = min(len(b), len(s))
+        assert picked(batch.base, write, row) == b[-shared:]
+        assert picked(batch.sources["source"], read, row) == s[-shared:]
     assert len(lengths) > 2
 
 
