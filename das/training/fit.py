@@ -100,12 +100,7 @@ def fit(
     recipe = Recipe(intervention, objective, settings.optimizer, settings.trainer, settings.seed)
     training = _training(objective, settings, notes)
     where = {"logger": logger, "run_dir": None if run_dir is None else Path(run_dir), "callbacks": callbacks}
-    try:
-        trained = _train(problem, interventions, data, recipe, **where)
-    except NonFiniteLossError:
-        if run_dir is not None:
-            _subspace(problem, interventions, training, {}, {}).save(Path(run_dir) / "last_good", overwrite=True)
-        raise
+    trained = _train(problem, interventions, data, recipe, training, **where)
     controls = train_controls(problem, sites, recipe, settings.controls)
     numbers = measure(problem, interventions, controls, metrics or DEFAULT_METRICS, settings, test)
     numbers |= _about(trained, settings, len(data))
@@ -113,14 +108,25 @@ def fit(
 
 
 def _train(
-    problem: Problem, interventions: InterventionSet, data: PairDataset, recipe: Recipe, **where: Any
+    problem: Problem,
+    interventions: InterventionSet,
+    data: PairDataset,
+    recipe: Recipe,
+    training: Mapping[str, Any],
+    **where: Any,
 ) -> Trained:
     watched = recipe.settings.val_every > 0 and interventions.learned
     val = problem.dataset("val", interventions, interventions.pairing) if watched else None
-    trained = train(
-        interventions, problem.engine(interventions), data, recipe.objective, recipe.optimizer, recipe.settings,
-        seed=recipe.seed, validation=val, **where,
-    )  # fmt: skip
+    engine, folder = problem.engine(interventions), where["run_dir"]
+    try:
+        trained = train(
+            interventions, engine, data, recipe.objective, recipe.optimizer, recipe.settings,
+            seed=recipe.seed, validation=val, **where,
+        )  # fmt: skip
+    except NonFiniteLossError:
+        if folder is not None:
+            _subspace(problem, interventions, training, {}, {}).save(folder / "last_good", overwrite=True)
+        raise
     interventions.requires_grad_(False)
     return trained
 

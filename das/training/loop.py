@@ -145,6 +145,7 @@ def _quiet() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "`isinstance\\(treespec, LeafSpec\\)` is deprecated", FutureWarning)
+            warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty", UserWarning)
             yield
     finally:
         chatter.setLevel(level)

@@ -96,6 +96,6 @@ class InterventionModule(pl.LightningModule):
         if not bool(torch.isfinite(value).all()):
             raise NonFiniteLossError(
                 f"the {what} is not finite at step {self.global_step}",
-                got=str(float(value)) if value.numel() == 1 else "NaN or infinity",
+                got=str(value.detach().item()) if value.numel() == 1 else "NaN or infinity",
                 remedy="lower optimizer.lr, or load the model in float32 or bfloat16; the last good state was kept",
             )

@@ -35,13 +35,13 @@ def test_importing_and_sampling_needs_no_torch():
 
 
 def test_names_are_unique_and_of_one_gender():
-    assert len(set(GIRLS + BOYS)) == len(GIRLS) + len(BOYS) == 60
+    assert len(set(GIRLS + BOYS)) == len(GIRLS) + len(BOYS) == 84
 
 
 def test_splits_share_no_name_and_are_balanced():
     for a, b in combinations(SPLITS, 2):
         assert not TASK.entities(a) & TASK.entities(b)
-    for split, size in zip(SPLITS, (14, 6, 10), strict=True):
+    for split, size in zip(SPLITS, (24, 8, 10), strict=True):
         assert [len(TASK.entities(split) & set(pool)) for pool in (GIRLS, BOYS)] == [size, size]
     assert NameGender().entities("test") == TASK.entities("test")
 
@@ -123,7 +123,7 @@ def test_a_split_too_small_for_unchanged_pairs_is_a_clear_error():
 def test_impossible_arguments_are_refused():
     with pytest.raises(ConfigError, match="at least one adjective"):
         NameGender(adjectives=())
-    with pytest.raises(ConfigError, match="at most 30"):
-        NameGender(names_per_split={"train": 20, "test": 20})
+    with pytest.raises(ConfigError, match="at most 42"):
+        NameGender(names_per_split={"train": 30, "test": 20})
     with pytest.raises(UnknownChoiceError, match="'dev'"):
         NameGender(names_per_split={"dev": 3})

@@ -1,0 +1,180 @@
+"""Saving, loading and refusing subspaces."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from das.artifacts import storage
+from das.artifacts.parts import Factors, ModelCard
+from das.artifacts.subspace import Subspace
+from das.errors import ArtifactError, UnknownChoiceError
+from das.interventions.das import das
+from das.interventions.serial import families, from_spec, to_spec
+from das.interventions.sets import InterventionSet
+from das.types import Site, SpanFinder
+from tests.families import tiny_model
+
+
+@pytest.fixture
+def model():
+    return tiny_model("llama-gqa")
+
+
+def subspace(model, rank: int = 2, **more) -> Subspace:
+    vectors = {
+        name: torch.arange(rank) + float(i)
+        for i, name in enumerate(("positive", "negative", "positive_spread", "negative_spread"))
+    }
+    factors = Factors(**vectors, labels=(" she", " he"), count=7)
+    learned = InterventionSet.single(Site(1, positions="span:name", source_positions="last"), das(32, rank))
+    return Subspace(
+        learned, ModelCard.of(model), (factors,), SpanFinder("name", ("Tim", "Lily")), "toy",
+        {"seed": 3, "objective": "jsd"}, {"iia": 0.5, "broken": float("nan")}, **more,
+    )  # fmt: skip
+
+
+def edit_config(path, change):
+    config = json.loads((path / storage.CONFIG).read_text())
+    change(config)
+    (path / storage.CONFIG).write_text(json.dumps(config))
+
+
+def test_round_trip_is_bit_equal(model, tmp_path):
+    saved = subspace(model, controls={"wrong_site": subspace(model, 1)})
+    saved.save(tmp_path / "s")
+    loaded = Subspace.load(tmp_path / "s", model)
+    for name, tensor in saved.interventions.state_dict().items():
+        assert torch.equal(tensor, loaded.interventions.state_dict()[name])
+    assert loaded.interventions.placements == saved.interventions.placements
+    assert loaded.finder == saved.finder and loaded.model == saved.model and loaded.task == "toy"
+    assert torch.equal(loaded.factors[0].negative, saved.factors[0].negative) and loaded.factors[0].labels[0] == " she"
+    assert loaded.metrics == {"iia": 0.5, "broken": None} and loaded.training["seed"] == 3
+    assert torch.equal(loaded.controls["wrong_site"].basis(), saved.controls["wrong_site"].basis())
+    assert not any(p.requires_grad for p in loaded.interventions.parameters())
+    base, source = torch.randn(2, 3, 4, 32)
+    assert torch.equal(
+        saved.interventions[0](base, {"source": source}).activation,
+        loaded.interventions[0](base, {"source": source}).activation,
+    )
+
+
+def test_the_config_says_what_would_be_silently_wrong(model, tmp_path):
+    path = subspace(model).save(tmp_path / "s")
+    text = (path / storage.CONFIG).read_text()
+    config, site = json.loads(text), json.loads(text)["sites"][0]
+    assert "_target_" not in text
+    assert config["format_version"] == 1 and config["base_model"]["fingerprint"] == ModelCard.of(model).fingerprint
+    assert (site["layer"], site["component"], site["positions"], site["rank"]) == (1, "block_output", "span:name", 2)
+    assert site["invariants"]["orthonormal"] < 1e-6 and site["factors"]["count"] == 7
+    assert "pooled" in (path / "README.md").read_text()
+    assert sum(f.stat().st_size for f in path.rglob("*")) < 20_000
+
+
+def test_refuses_a_folder_in_use(model, tmp_path):
+    saved = subspace(model)
+    saved.save(tmp_path / "s")
+    with pytest.raises(ArtifactError, match="not empty"):
+        saved.save(tmp_path / "s")
+    saved.save(tmp_path / "s", overwrite=True)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.txt").write_text("do not delete")
+    with pytest.raises(ArtifactError, match="something else"):
+        saved.save(tmp_path / "other", overwrite=True)
+    assert (tmp_path / "other" / "thesis.txt").exists()
+
+
+def test_a_crash_while_saving_keeps_the_old_one(model, tmp_path, monkeypatch):
+    old = subspace(model)
+    old.save(tmp_path / "s")
+    monkeypatch.setattr(storage, "card", lambda config: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        subspace(model).save(tmp_path / "s", overwrite=True)
+    assert torch.equal(Subspace.load(tmp_path / "s").basis(), old.basis())
+
+
+def test_refuses_changed_tensors_unless_told(model, tmp_path):
+    path = subspace(model).save(tmp_path / "s")
+    blob = bytearray((path / storage.TENSORS).read_bytes())
+    blob[-1] ^= 1
+    (path / storage.TENSORS).write_bytes(blob)
+    with pytest.raises(ArtifactError, match="changed after it was saved"):
+        Subspace.load(path)
+    Subspace.load(path, allow_tampered=True, allow_non_orthonormal=True)
+    (path / storage.TENSORS).write_bytes(b"garbage")
+    with pytest.raises(ArtifactError, match="cannot be read"):
+        Subspace.load(path, allow_tampered=True)
+
+
+def test_refuses_a_changed_config_unless_told(model, tmp_path):
+    path = subspace(model).save(tmp_path / "s")
+    edit_config(path, lambda c: c["sites"][0].update(layer=2))
+    with pytest.raises(ArtifactError, match="changed after it was saved"):
+        Subspace.load(path)
+    assert Subspace.load(path, allow_tampered=True).site.layer == 2
+    (path / storage.CONFIG).write_text("{")
+    with pytest.raises(ArtifactError, match="not valid JSON"):
+        Subspace.load(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c.update(format_version=99), "unknown artifact format"),
+        (lambda c: c["sites"][0].pop("reads"), "do not fit"),
+        (lambda c: c["sites"][0].update(width=7), "width differs"),
+        (lambda c: c["sites"][0]["intervention"]["featurizer"]["params"].update(rank=1), "do not fit"),
+        (lambda c: c.pop("task"), "incomplete"),
+    ],
+)
+def test_refuses_a_description_that_does_not_fit(model, tmp_path, change, message):
+    path = subspace(model).save(tmp_path / "s")
+    edit_config(path, change)
+    with pytest.raises(ArtifactError, match=message):
+        Subspace.load(path, allow_tampered=True)
+
+
+@pytest.mark.parametrize("family", ["os", "../x", "base", "rotation.Rotation", "das.cli.main"])
+def test_loading_builds_only_what_ships_with_das(model, tmp_path, family):
+    path = subspace(model).save(tmp_path / "s")
+    edit_config(path, lambda c: c["sites"][0]["intervention"]["featurizer"].update(family=family))
+    with pytest.raises(UnknownChoiceError, match="featurizer family"):
+        Subspace.load(path, allow_tampered=True)
+
+
+def test_refuses_another_model_unless_told(model, tmp_path):
+    path = subspace(model).save(tmp_path / "s")
+    other = tiny_model("llama-gqa", seed=1)
+    with pytest.raises(ArtifactError, match=r"another model: its fingerprint differs.*allow_model_mismatch"):
+        Subspace.load(path, other)
+    with pytest.raises(ArtifactError, match="class_name differs"):
+        Subspace.load(path, tiny_model("gpt2"))
+    Subspace.load(path, other, allow_model_mismatch=True)
+
+
+@pytest.mark.parametrize(("value", "message"), [(0.5, "not orthonormal"), (float("nan"), "NaN")])
+def test_refuses_a_broken_basis(model, tmp_path, value, message):
+    path = subspace(model).save(tmp_path / "s")
+    tensors = load_file(path / storage.TENSORS)
+    name = next(k for k in tensors if k.endswith("weight"))
+    tensors[name] = torch.full_like(tensors[name], value)
+    save_file(tensors, path / storage.TENSORS)
+    with pytest.raises(ArtifactError, match=message):
+        Subspace.load(path, allow_tampered=True)
+    if value == 0.5:
+        Subspace.load(path, allow_tampered=True, allow_non_orthonormal=True)
+
+
+def test_nothing_there(tmp_path):
+    with pytest.raises(ArtifactError, match="no subspace here"):
+        Subspace.load(tmp_path / "nowhere")
+
+
+def test_every_part_is_found_by_its_module_name():
+    assert {"rotation", "direction", "identity"} <= set(families("featurizer"))
+    assert {"swap", "clamp", "add", "zero"} <= set(families("edit")) and "all" in families("gate")
+    spec = json.loads(json.dumps(to_spec(das(8, 2))))
+    assert to_spec(from_spec(spec)) == to_spec(das(8, 2))

@@ -1,0 +1,212 @@
+"""`fit` on a random model with a word tokenizer: keys, determinism, checkpoints, resuming, broken losses, controls."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+
+from das.artifacts.subspace import Subspace
+from das.errors import EmptySplitError, NonFiniteLossError, SiteError
+from das.interventions.cdas import cdas
+from das.interventions.das import das
+from das.interventions.full_vector import full_vector
+from das.models.load import load_model
+from das.objectives.base import Loss
+from das.objectives.jsd import JSD
+from das.tasks.name_gender import NameGender
+from das.training.controls import ControlSettings, shuffled
+from das.training.factors import factors_of
+from das.training.fit import FitSettings, fit
+from das.training.loop import TrainerSettings
+from das.training.optim import AdamW
+from das.training.problem import DataSettings, Problem
+from das.types import Site
+from tests.toy import save_toy_model
+
+SITE = Site(1, positions="span:name")
+DATA = DataSettings(n_train=32, n_val=8, n_test=16, n_contrast=8, response_tokens=4)
+NONE = ControlSettings(names=())
+SETTINGS = FitSettings(
+    data=DATA, trainer=TrainerSettings(max_steps=6, batch_size=8, progress=False, checkpoint_every=2), controls=NONE
+)
+RANK2 = partial(das, rank=2)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return load_model(save_toy_model(tmp_path_factory.mktemp("toy")))
+
+
+def basis(model, settings=SETTINGS, **more) -> torch.Tensor:
+    return fit(model, NameGender(), RANK2, SITE, settings=settings, **more).subspace.basis()
+
+
+def test_reports_every_promised_key(model):
+    settings = replace(SETTINGS, controls=ControlSettings())
+    found = fit(model, NameGender(), RANK2, SITE, settings=settings)
+    promised = {"iia", "iia_changed", "iia_unchanged", "iia_full_vocab", "model/accuracy", "train/steps", "seed"}
+    promised |= {"control/no_intervention/iia", "control/random_subspace/iia", "control/random_subspace/iia_changed"}
+    promised |= {f"control/{c}/iia_changed" for c in ("full_vector", "wrong_site", "shuffled_labels")}
+    promised |= {"train/seconds", "engine/tier", "val/iia_changed"}
+    assert promised <= set(found.metrics)
+    assert found.metrics["train/steps"] == 6 and set(found.subspace.controls) == {"wrong_site", "shuffled_labels"}
+    assert found.subspace.controls["wrong_site"].site.positions == "last"
+
+
+def test_same_seed_same_basis_and_other_seed_another(model):
+    first = basis(model)
+    torch.manual_seed(99)
+    assert torch.equal(first, basis(model))
+    assert not torch.allclose(first, basis(model, replace(SETTINGS, seed=1)))
+
+
+@pytest.mark.parametrize("method", ["das", "cdas"])
+def test_tiers_and_padding_sides_learn_the_same(model, method):
+    def learn(tier: str, side: str) -> torch.Tensor:
+        settings = replace(
+            SETTINGS, trainer=replace(SETTINGS.trainer, tier=tier, max_steps=4), data=replace(DATA, padding_side=side)
+        )
+        builder, objective = (RANK2, None) if method == "das" else (partial(cdas, rank=2), JSD())
+        return fit(model, NameGender(), builder, SITE, settings=settings, objective=objective).subspace.basis()
+
+    reference = learn("hooks", "left")
+    assert torch.allclose(reference, learn("all", "left"), atol=1e-4)
+    assert torch.allclose(reference, learn("prefix", "right"), atol=1e-4)
+
+
+def test_several_sites_are_trained_together(model):
+    found = fit(model, NameGender(), RANK2, [SITE, replace(SITE, layer=2)], settings=SETTINGS)
+    assert [p.write.layer for p in found.subspace.interventions.placements] == [1, 2]
+    assert len(found.subspace.factors) == 2
+
+
+def test_methods_without_parameters_take_no_step(model):
+    found = fit(model, NameGender(), full_vector, SITE, settings=SETTINGS)
+    assert found.metrics["train/steps"] == 0
+
+
+def test_checkpoints_hold_the_interventions_only(model, tmp_path):
+    basis(model, run_dir=tmp_path)
+    [path] = (tmp_path / "checkpoints").glob("*.ckpt")
+    saved = torch.load(path, weights_only=False)
+    assert set(saved["state_dict"]) == {"interventions.interventions.0.featurizer.weight"}
+    assert path.stat().st_size < 100_000
+
+
+_KILLED = """
+import os, signal, sys
+from functools import partial
+from pytorch_lightning.callbacks import Callback
+from das.models.load import load_model
+from tests.training.test_fit import NONE, RANK2, SETTINGS, SITE, NameGender, fit, replace
+
+class Kill(Callback):
+    def on_train_batch_start(self, trainer, *_):
+        if trainer.global_step == 5:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+fit(load_model(sys.argv[1]), NameGender(), RANK2, SITE, settings=SETTINGS, run_dir=sys.argv[2], callbacks=[Kill()])
+"""
+
+
+def test_killed_and_resumed_equals_uninterrupted(model, tmp_path):
+    straight = basis(model, run_dir=tmp_path / "straight")
+    command = [sys.executable, "-c", _KILLED, str(model.name_or_path), str(tmp_path / "killed")]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    assert subprocess.run(command, env=environment, check=False).returncode == -signal.SIGKILL
+    assert [p.stem for p in (tmp_path / "killed" / "checkpoints").glob("*.ckpt")] == ["step=4"]
+    resumed = fit(model, NameGender(), RANK2, SITE, settings=SETTINGS, run_dir=tmp_path / "killed")
+    assert resumed.metrics["train/resumed"]
+    assert float((resumed.subspace.basis() - straight).abs().max()) <= 1e-6
+
+
+class Breaking:
+    """Cross-entropy that turns into NaN at its third call."""
+
+    needs_target = False
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self, outputs, batch):
+        self.calls += 1
+        loss = outputs.logits.float().logsumexp(-1).mean()
+        return Loss(loss * float("nan") if self.calls == 3 else loss, len(batch))
+
+
+def test_a_broken_loss_stops_and_keeps_the_last_good_state(model, tmp_path):
+    with pytest.raises(NonFiniteLossError, match="step 2"):
+        fit(model, NameGender(), RANK2, SITE, settings=SETTINGS, objective=Breaking(), run_dir=tmp_path)
+    kept = Subspace.load(tmp_path / "last_good", model)
+    assert torch.isfinite(kept.basis()).all() and not (tmp_path / "subspace").exists()
+
+
+def test_shuffling_takes_the_source_from_another_pair_and_leaves_the_rest(model):
+    problem = Problem(model, NameGender(), data=DATA)
+    for builder, pairing in ((RANK2, "interchange"), (partial(cdas, rank=2), "contrast")):
+        interventions = problem.interventions([SITE], builder)
+        data = problem.dataset("train", interventions, pairing)
+        mixed = shuffled(problem, data, interventions, 0)
+        assert len(mixed) == len(data) and mixed.group == data.group
+        moved = 0
+        for before, after in zip(data.examples, mixed.examples, strict=True):
+            assert after.pair.base == before.pair.base and after.label_ids == before.label_ids
+            assert after.pair.counterfactual_label == before.pair.counterfactual_label
+            assert after.pair.sources["target"] == before.pair.sources["source"] and after.pair.target == "target"
+            moved += after.pair.sources["source"] != before.pair.sources["source"]
+        assert moved > len(data) / 2
+
+
+def test_factors_equal_a_computation_by_hand(model):
+    task, problem = NameGender(), Problem(model, NameGender(), data=DATA)
+    interventions = problem.interventions([SITE], RANK2)
+    [found] = factors_of(problem, interventions)
+    direction, seen = interventions[0].featurizer.basis.detach(), []
+    handle = model.model.layers[1].register_forward_hook(lambda m, args, out: seen.append(out))
+    by_hand = []
+    for prompt, label in task.prompts("train", 2 * DATA.n_contrast, 0):
+        if label != task.positive:
+            continue
+        encoded = problem.encoder.encode(prompt)
+        model(torch.tensor([encoded.ids]))
+        where = [i for mention in encoded.spans["name"] for i in mention]
+        by_hand.append((seen.pop()[0, where] @ direction).mean(0))
+    handle.remove()
+    assert torch.allclose(found.positive, torch.stack(by_hand).mean(0), atol=1e-5)
+    assert torch.allclose(found.positive_spread, torch.stack(by_hand).std(0, unbiased=False), atol=1e-5)
+    assert found.count == len(by_hand) and found.labels == (" she", " he")
+
+
+def test_the_wrong_site_is_never_the_right_one():
+    settings = ControlSettings()
+    assert settings.wrong_sites([SITE])[0].positions == "last"
+    assert settings.wrong_sites([Site(1, positions="last")])[0].positions == "first"
+
+
+def test_weight_decay_spares_featurizers_and_schedules_end_where_they_should(model):
+    interventions = Problem(model, NameGender(), data=DATA).interventions([SITE], RANK2)
+    optimizer, schedule = AdamW(lr=0.1, weight_decay=0.5, warmup=0.2).build(interventions, 10)
+    assert [g["weight_decay"] for g in optimizer.param_groups] == [0.0]
+    rates = []
+    for _ in range(10):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    assert rates[0] == pytest.approx(0.05) and max(rates) == pytest.approx(0.1) and rates[-1] < 0.02
+
+
+def test_bad_input_is_refused_before_any_work(model):
+    with pytest.raises(SiteError, match="layers 0 to 2"):
+        fit(model, NameGender(), RANK2, replace(SITE, layer=3), settings=SETTINGS)
+    with pytest.raises(EmptySplitError, match="n_train"):
+        DataSettings(n_train=0)
+    with pytest.raises(EmptySplitError, match="at least 1"):
+        TrainerSettings(max_steps=0)
