@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from das.errors import InputError
@@ -30,6 +30,7 @@ def test_a_plain_qr_is_no_retraction():
     assert float((q - basis).abs().max()) > 0.1
 
 
+@settings(max_examples=30)
 @given(shape=SHAPES, seed=st.integers(0, 99))
 def test_the_identity_on_orthonormal_columns(shape, seed):
     basis = drawn(*shape, seed)
@@ -38,6 +39,7 @@ def test_the_identity_on_orthonormal_columns(shape, seed):
     assert float((orthonormalize(exact) - exact).abs().max()) <= 1e-13
 
 
+@settings(max_examples=30)
 @given(shape=SHAPES, seed=st.integers(0, 99), scale=st.floats(1e-3, 1e3))
 def test_orthonormal_whatever_the_length_and_in_the_same_span(shape, seed, scale):
     width, rank = shape
@@ -88,6 +90,7 @@ def test_principal_cosines_of_known_subspaces():
     assert torch.allclose(got, torch.tensor([1.0, float(angle.cos())], dtype=torch.float64), atol=1e-7)
 
 
+@settings(max_examples=30)
 @given(shape=SHAPES, seed=st.integers(0, 99))
 def test_principal_cosines_do_not_depend_on_the_basis_of_the_span(shape, seed):
     width, rank = shape
@@ -99,9 +102,9 @@ def test_principal_cosines_do_not_depend_on_the_basis_of_the_span(shape, seed):
 def test_random_bases_are_reproducible_and_uniform():
     assert torch.equal(drawn(9, 2, 3), drawn(9, 2, 3)) and not torch.equal(drawn(9, 2, 3), drawn(9, 2, 4))
     generator = torch.Generator().manual_seed(0)
-    first = torch.stack([random_orthonormal(8, 2, generator) for _ in range(2000)])
-    assert float(first.mean(0).abs().max()) < 0.05, "no preferred sign"
-    assert float((first.square().mean(0) - 1 / 8).abs().max()) < 0.02, "no preferred axis"
+    first = torch.stack([random_orthonormal(8, 2, generator) for _ in range(200)])
+    assert float(first.mean(0).abs().max()) < 0.12, "no preferred sign"
+    assert float((first.square().mean(0) - 1 / 8).abs().max()) < 0.05, "no preferred axis"
 
 
 @pytest.mark.parametrize("rank", [0, -1, 5])

@@ -63,7 +63,7 @@ def rebuild(
         interventions = InterventionSet(entries)
         interventions.load_state_dict({k: v for k, v in tensors.items() if not k.startswith("factors.")})
         factors = tuple(_factors(i, site["factors"], tensors) for i, site in enumerate(sites))
-    except (KeyError, TypeError, RuntimeError) as error:
+    except (KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise ArtifactError("the artifact's files do not fit each other", got=str(error)[:300]) from error
     if any(site["width"] != x.width for site, x in zip(sites, interventions, strict=True)):
         raise ArtifactError("the tensors' width differs from the one stated", got=str([s["width"] for s in sites]))

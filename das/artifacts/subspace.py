@@ -152,5 +152,5 @@ class Subspace:
                 None if finder is None else SpanFinder.from_json(finder),
                 config["task"], config["training"], config["metrics"],
             )  # fmt: skip
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, AttributeError) as error:
             raise ArtifactError("the artifact's description is incomplete", got=str(error)) from error

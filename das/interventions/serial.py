@@ -46,7 +46,7 @@ def from_spec(spec: Mapping[str, Any]) -> Intervention:
             parts["featurizer"], parts["edit"], parts["gate"],
             name=str(spec["method"]), capabilities=Capabilities(**capabilities),
         )  # fmt: skip
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise ArtifactError("an intervention's description is incomplete or malformed", got=str(error)) from error
 
 

@@ -1,0 +1,133 @@
+"""The one equation, and sets of interventions with their placements."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, final
+
+import pytest
+import torch
+from torch import Tensor
+
+from das.batch import Context
+from das.edits.add import Add
+from das.edits.swap import Swap
+from das.edits.zero import Zero
+from das.errors import CapabilityError, ConfigError
+from das.featurizers.rotation import Rotation
+from das.gates.base import Gate
+from das.interventions.base import Capabilities, Intervention
+from das.interventions.cdas import cdas
+from das.interventions.das import das
+from das.interventions.full_vector import full_vector
+from das.interventions.sets import InterventionSet, Placement
+from das.types import Site
+
+WIDTH = 8
+
+
+@final
+class Half(Gate):
+    """Half of the first coordinate, none of the others; reports its share."""
+
+    def forward(self, z: Tensor, h: Tensor, ctx: Context) -> tuple[Tensor, dict[str, Tensor]]:
+        share = torch.zeros_like(z)
+        share[..., 0] = 0.5
+        return share, {"share": share.mean()}
+
+    def params(self) -> dict[str, Any]:
+        return {}
+
+
+def activations() -> tuple[Tensor, Mapping[str, Tensor]]:
+    h, s = torch.randn(2, 3, 2, WIDTH)
+    return h, {"source": s}
+
+
+def test_a_gate_scales_the_change_and_reports():
+    h, sources = activations()
+    rotation = Rotation(WIDTH, 2)
+    edited = Intervention(rotation, Swap(), Half())(h, sources)
+    r = rotation.basis.detach()
+    want = h + 0.5 * ((sources["source"] - h) @ r[:, :1]) @ r[:, :1].T
+    assert torch.allclose(edited.activation, want, atol=1e-6)
+    assert float(edited.aux["share"]) == 0.25
+
+
+def test_an_intervention_that_needs_a_source_says_so():
+    h, _ = activations()
+    with pytest.raises(CapabilityError, match="a swap needs its source's activations"):
+        das(WIDTH)(h)
+    Intervention(Rotation(WIDTH, 1), Zero())(h)
+
+
+def test_coordinates_are_in_full_precision():
+    h, _ = activations()
+    method = das(WIDTH, 2)
+    assert method.coordinates(h.bfloat16()).dtype == torch.float32
+    assert method.coordinates(h.double()).dtype == torch.float64
+    assert torch.allclose(method.coordinates(h), h @ method.featurizer.basis)
+
+
+def test_sources_are_read_where_the_site_says():
+    site = Site(1, positions="span:name:last", source_positions="last")
+    [placement] = InterventionSet.single(site, das(WIDTH)).placements
+    assert placement.write == site
+    assert placement.reads == {"source": Site(1, positions="last")}
+    [without] = InterventionSet.single(site, Intervention(Rotation(WIDTH, 1), Zero())).placements
+    assert without.reads == {}
+
+
+def test_a_placement_must_name_every_source():
+    with pytest.raises(ConfigError, match=r"lacks read sites for its edit's sources\. Got \['source'\]"):
+        InterventionSet([(Placement(Site(0), {"other": Site(0)}), das(WIDTH))])
+    elsewhere = InterventionSet([(Placement(Site(3), {"source": Site(0)}), das(WIDTH))])
+    assert elsewhere.sources == ("source",) and elsewhere.placements[0].reads["source"].layer == 0
+
+
+def test_an_empty_set_is_refused():
+    with pytest.raises(ConfigError, match="at least one intervention"):
+        InterventionSet([])
+
+
+def test_a_set_trains_on_one_kind_of_data():
+    assert InterventionSet([(Site(0), cdas(WIDTH)), (Site(1), cdas(WIDTH))]).pairing == "contrast"
+    mixed = InterventionSet([(Site(0), cdas(WIDTH)), (Site(1), das(WIDTH))])
+    with pytest.raises(ConfigError, match=r"\['contrast', 'interchange'\]"):
+        _ = mixed.pairing
+
+
+def test_learned_means_that_something_is_trainable():
+    frozen = full_vector(WIDTH)
+    assert not InterventionSet.single(Site(0), frozen).learned
+    both = InterventionSet([(Site(0), frozen), (Site(1), das(WIDTH))])
+    assert both.learned and not both.requires_grad_(False).learned
+
+
+def test_the_same_object_twice_is_tied():
+    shared = das(WIDTH, 2)
+    tied = InterventionSet([(Site(0), shared), (Site(1), shared)])
+    assert len(tied) == 2 and len(list(tied.parameters())) == 1
+    first, second = tied
+    assert first is second is shared
+
+
+def test_upkeep_reaches_every_member():
+    pair = InterventionSet([(Site(0), das(WIDTH, 2)), (Site(1), das(WIDTH, 3))])
+    for x in pair:
+        x.featurizer.weight.grad = torch.randn_like(x.featurizer.weight)
+        x.featurizer.weight.data *= 2.0
+    assert pair.invariants() == pytest.approx({"0/orthonormal": 3.0, "1/orthonormal": 3.0}, abs=1e-5)
+    pair.retract()
+    assert max(pair.invariants().values()) <= 1e-5
+    pair.project_gradient()
+    for x in pair:
+        inner = x.featurizer.weight.detach().T @ x.featurizer.weight.grad
+        assert float((inner + inner.T).abs().max()) <= 1e-5
+
+
+def test_the_default_capabilities_are_what_a_plain_subspace_can_do():
+    method = Intervention(Rotation(WIDTH, 1), Add(1))
+    assert method.capabilities == Capabilities() and method.name == "custom"
+    assert method.capabilities.steering[0] == "clamp"
+    assert "ablate" not in full_vector(WIDTH).capabilities.steering, "nothing would be left"
