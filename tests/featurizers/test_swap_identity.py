@@ -1,6 +1,6 @@
 """What a swap in an orthonormal subspace is: the coordinates are the source's, everything else is the base's.
 
-    R^T h' = R^T s      (I - R R^T) h' = (I - R R^T) h
+R^T h' = R^T s      (I - R R^T) h' = (I - R R^T) h
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def test_both_parametrizations_are_the_same_function():
 
 def test_a_bad_rotation_is_refused(monkeypatch):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # what a user without the test run's checks sees
-    with pytest.raises(UnknownChoiceError, match="unknown parametrization.*'cayley'"):
+    with pytest.raises(UnknownChoiceError, match=r"unknown parametrization.*'cayley'"):
         Rotation(WIDTH, RANK, "cayley")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="rank 15 at width 14"):
         Rotation(WIDTH, WIDTH + 1)

@@ -73,7 +73,7 @@ def test_an_unknown_family_is_refused_and_never_imported(kind, family, monkeypat
 
 
 def test_a_family_of_one_kind_is_none_of_another():
-    with pytest.raises(UnknownChoiceError, match="unknown featurizer family.*'swap'"):
+    with pytest.raises(UnknownChoiceError, match=r"unknown featurizer family.*'swap'"):
         from_spec(spec(featurizer={"family": "swap", "params": {"source": "x"}}))
 
 
