@@ -23,7 +23,7 @@ _MEANING = (
         "the whole activation exchanged: the most that any direction could do",
     ),
     ("wrong site", "control/wrong_site/", "the same training at another token, where the name is not"),
-    ("shuffled labels", "control/shuffled_labels/", "the same training on mismatched pairs: found without the truth"),
+    ("shuffled labels", "control/shuffled_labels/", "the same training with the answers dealt out at random"),
 )
 
 

@@ -4,8 +4,8 @@ no_intervention    the unmodified model
 random_subspace    mean over draws of a random subspace of the same rank at the same site
 full_vector        every neuron of the site swapped: the ceiling of what any subspace there can do
 wrong_site         the same method trained and measured at other positions
-shuffled_labels    the same method trained with each pair's source taken from another pair, so that what it reads
-                   tells nothing about the label or distribution it must produce; measured on the true pairs
+shuffled_labels    the same method trained with each pair's label (or target distribution) taken from another pair, so that
+                   neither the base nor what is read tells what must follow; measured on the true pairs
 """
 
 from __future__ import annotations
@@ -93,19 +93,24 @@ def train_controls(
 
 
 def shuffled(problem: Problem, data: PairDataset, interventions: InterventionSet, seed: int) -> PairDataset:
-    """The same bases, labels and targets, with every source read taken from another pair of the dataset."""
+    """The same bases and sources, with every label (and the run whose distribution it has) taken from another pair.
+
+    So what must follow depends neither on the base nor on what is read from the source.
+    """
     order = list(range(len(data)))
     random.Random(seed).shuffle(order)
-    rows = [data.examples[row] for row in range(len(data))]
-    mixed = [Example(_with_source(e.pair, rows[other].pair), e.label_ids) for e, other in zip(rows, order, strict=True)]
+    rows = data.examples
+    mixed = [Example(_with_label(e.pair, rows[i].pair), rows[i].label_ids) for e, i in zip(rows, order, strict=True)]
     return problem.pairs(mixed, interventions, data.labels, group=data.group)
 
 
-def _with_source(pair: CounterfactualPair, other: CounterfactualPair) -> CounterfactualPair:
-    kept = {} if pair.target is None else {"target": pair.sources[pair.target]}
+def _with_label(pair: CounterfactualPair, other: CounterfactualPair) -> CounterfactualPair:
+    entities = pair.entities | other.entities
+    if other.target is None:
+        return replace(pair, counterfactual_label=other.counterfactual_label, entities=entities)
     return replace(
-        pair, sources={**other.sources, **kept}, target=None if pair.target is None else "target",
-        entities=pair.entities | other.entities,
+        pair, counterfactual_label=other.counterfactual_label, entities=entities,
+        sources={**pair.sources, "target": other.sources[other.target]}, target="target",
     )  # fmt: skip
 
 
