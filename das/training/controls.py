@@ -4,8 +4,8 @@ no_intervention    the unmodified model
 random_subspace    mean over draws of a random subspace of the same rank at the same site
 full_vector        every neuron of the site swapped: the ceiling of what any subspace there can do
 wrong_site         the same method trained and measured at other positions
-shuffled_labels    the same method trained with each pair's label (or target distribution) taken from another pair, so that
-                   neither the base nor what is read tells what must follow; measured on the true pairs
+shuffled_labels    the same method trained with each pair's label (or target distribution) taken from another pair, so
+                   that neither the base nor what is read tells what must follow; measured on the true pairs
 """
 
 from __future__ import annotations
