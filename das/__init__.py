@@ -13,12 +13,12 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "AdamW": "das.training.optim",
     "Contrast": "das.types",
-    "ControlSettings": "das.training.controls",
+    "ControlSettings": "das.training.controls.run",
     "CounterfactualPair": "das.types",
     "DasError": "das.errors",
     "DataSettings": "das.training.problem",
     "Fit": "das.training.fit",
-    "FitSettings": "das.training.fit",
+    "FitSettings": "das.training.settings",
     "Prompt": "das.types",
     "Site": "das.types",
     "SpanFinder": "das.types",
@@ -29,6 +29,8 @@ _PUBLIC = {
     "generate_text": "das.steering.generate",
     "load_model": "das.models.load",
     "load_tokenizer": "das.models.load",
+    "method": "das.methods",
+    "register_part": "das.interventions.serial",
     "steer": "das.steering.steer",
 }
 

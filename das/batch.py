@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from das.shapes import Activation, Ids, Index, LabelIds, LabelMask, Logits, PositionMask, SourceActivation, TokenMask
+from das.shapes import Ids, Index, LabelColumns, LabelIds, LabelMask, PositionMask, TokenMask
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,10 @@ class PairBatch:
         label_positions: columns of `base` whose logits predict the label tokens, (B, K).
         label_ids: the counterfactual label's token ids, (B, K).
         label_mask: which label tokens are real, (B, K).
+        group: adjacent rows that belong together: 1, or 2 for a contrast's two directions or a winner and a loser.
+        per_row: name -> one entry per row, (B, ...), handed on to interventions and objectives.
+        draw: a uniform number per row in [0, 1), a function of (seed, epoch, row): all randomness an objective needs.
+        factor: steering factor per row, (B,), where the objective trains with factors.
         target: source whose own distribution is to be matched, or None.
         target_positions: columns of `sources[target]` that predict the label tokens, (B, K), or None.
         choices: first-token ids of the task's label set after this prompt, (B, C), or None where there is no such set.
@@ -70,13 +74,17 @@ class PairBatch:
     sources: Mapping[str, TokenBatch]
     writes: tuple[Positions, ...]
     reads: tuple[Mapping[str, Positions], ...]
-    label_positions: LabelIds
+    label_positions: LabelColumns
     label_ids: LabelIds
     label_mask: LabelMask
     rows: Int[Tensor, " batch"]
     changed: Bool[Tensor, " batch"]
+    group: int = 1
+    per_row: Mapping[str, Tensor] = field(default_factory=dict)
+    draw: Float[Tensor, " batch"] | None = None
+    factor: Float[Tensor, " batch"] | None = None
     target: str | None = None
-    target_positions: LabelIds | None = None
+    target_positions: LabelColumns | None = None
     choices: Int[Tensor, "batch choice"] | None = None
     base_choice: Int[Tensor, " batch"] | None = None
     counterfactual_choice: Int[Tensor, " batch"] | None = None
@@ -97,41 +105,3 @@ def _moved(value: Any, device: torch.device | str) -> Any:
     if isinstance(value, Mapping):
         return {k: _moved(v, device) for k, v in value.items()}
     return value
-
-
-@dataclass(frozen=True)
-class Context:
-    """What an intervention may look at besides the activation it edits. Every field is optional.
-
-    Attributes:
-        token_mask: which of the given positions are real, (B, P).
-        position_ids: their real positions in the row, (B, P).
-        factor: steering factor per row, (B,); positive means towards the positive concept value.
-        concept: concept embedding per row, (B, C) (hypernetworks).
-        base_hidden: the base's activations at the positions edited, before any edit, (B, P, width).
-        source_hidden: source name -> activations read, (B, P or 1, width).
-        progress: share of training done, in [0, 1]; 1 outside training. Drives annealed temperatures.
-    """
-
-    token_mask: PositionMask | None = None
-    position_ids: Index | None = None
-    factor: Float[Tensor, " batch"] | None = None
-    concept: Float[Tensor, "batch features"] | None = None
-    base_hidden: Activation | None = None
-    source_hidden: Mapping[str, SourceActivation] | None = None
-    progress: float = 1.0
-
-
-@dataclass(frozen=True)
-class Outputs:
-    """What one run of the engine gives to objectives and metrics; everything at the label positions only.
-
-    Attributes:
-        logits: of the intervened run, (B, K, V), the model's dtype.
-        target_logits: of the counterfactual (un-intervened source) run, (B, K, V), without gradient, or None.
-        aux: penalties and latents reported by edits and gates, keyed "PLACEMENT/NAME".
-    """
-
-    logits: Logits
-    target_logits: Logits | None = None
-    aux: Mapping[str, Tensor] = field(default_factory=dict)

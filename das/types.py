@@ -8,12 +8,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 from das.errors import PositionError
 
 Mentions = tuple[tuple[int, int], ...]
+
+#: Kinds of data an objective can train on.
+#:     pairs        interchange pairs with the causal model's label
+#:     contrasts    contrast quadruples, both directions, teacher-forced on the source's response (CDAS)
+#:     elicit       of every contrast only the neutral prompt with the concept's response (ReFT)
+#:     preferences  of every contrast a winning and a losing response to the neutral prompt, in both directions
+Rows = Literal["pairs", "contrasts", "elicit", "preferences"]
+ROWS: tuple[Rows, ...] = ("pairs", "contrasts", "elicit", "preferences")
 
 #: The name under which `[[...]]` marks are stored when the caller gives no other.
 MARK = "mark"
@@ -114,9 +122,9 @@ class Site:
         component: pyvene's name ("block_output"), a TransformerLens alias ("resid_post"), or a module path
             ("model.layers.3.mlp.down_proj").
         positions: where the base is written, in the position grammar of `das.data.positions`: "last", "first",
-            "all", "prompt", "generated", "index:-3", "f3+l2", "span:NAME", "span:NAME:last", "from:TEXT".
-        source_positions: where the sources are read; None means the same as `positions`. A single position is
-            broadcast to all written ones.
+            "all", "prompt", "generated", "index:-3", "f3+l2", "span:NAME", "span:NAME:last", "from:5".
+        source_positions: where the sources are read, or source name -> where that one is; None means the same as
+            `positions`. A single position is broadcast to all written ones.
         heads: head indices for components that have heads; None means all of them.
         side: "input" or "output" of a free-form module path; ignored for named components.
     """
@@ -124,14 +132,26 @@ class Site:
     layer: int | None = None
     component: str = "block_output"
     positions: str = "last"
-    source_positions: str | None = None
+    source_positions: str | Mapping[str, str] | None = None
     heads: tuple[int, ...] | None = None
     side: str = "output"
 
-    @property
-    def read_positions(self) -> str:
-        """Where sources are read."""
-        return self.positions if self.source_positions is None else self.source_positions
+    def read(self, source: str = SOURCE) -> Site:
+        """Where a source is read.
+
+        Raises:
+            PositionError: `source_positions` names sources, and this is none of them.
+        """
+        where = self.source_positions
+        if isinstance(where, Mapping):
+            if source not in where:
+                raise PositionError(
+                    f"the site does not say where source {source!r} is read",
+                    got=f"source_positions for {sorted(where)}",
+                    remedy="name every source, or give one position for all of them",
+                )
+            where = where[source]
+        return replace(self, positions=self.positions if where is None else where, source_positions=None)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for artifacts."""
@@ -139,7 +159,7 @@ class Site:
             "layer": self.layer,
             "component": self.component,
             "positions": self.positions,
-            "source_positions": self.source_positions,
+            "source_positions": dict(where) if isinstance(where := self.source_positions, Mapping) else where,
             "heads": None if self.heads is None else list(self.heads),
             "side": self.side,
         }
@@ -154,7 +174,9 @@ class Site:
     def __str__(self) -> str:
         layer = "" if self.layer is None else f"layer {self.layer} "
         heads = "" if self.heads is None else f" heads {','.join(map(str, self.heads))}"
-        read = "" if self.source_positions is None else f" (read at {self.source_positions})"
+        where = self.source_positions
+        told = ", ".join(f"{k} at {v}" for k, v in where.items()) if isinstance(where, Mapping) else f"at {where}"
+        read = "" if where is None else f" (read {told})"
         return f"{layer}{self.component}{heads} @ {self.positions}{read}"
 
 

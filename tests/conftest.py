@@ -16,6 +16,7 @@ os.environ |= {
     "WANDB_MODE": "offline",
     "WANDB_SILENT": "true",
     "MPLBACKEND": "Agg",
+    "OMP_WAIT_POLICY": "PASSIVE",  # threads that wait must not keep a core from others that work
 }
 THREADS = 2
 os.environ.setdefault("OMP_NUM_THREADS", str(THREADS))

@@ -91,8 +91,16 @@ def test_a_site_of_an_older_artifact_gets_defaults_and_extra_keys_do_no_harm():
 
 
 def test_read_positions_default_to_the_written_ones():
-    assert Site(0, positions="first").read_positions == "first"
-    assert Site(0, positions="first", source_positions="last").read_positions == "last"
+    assert Site(0, positions="first").read() == Site(0, positions="first")
+    assert Site(0, positions="first", source_positions="last").read() == Site(0, positions="last")
+
+
+def test_every_source_may_be_read_elsewhere():
+    site = Site(0, positions="all", source_positions={"a": "first", "b": "last"})
+    assert site.read("a").positions == "first" and site.read("b").positions == "last"
+    assert Site.from_json(json.loads(json.dumps(site.to_json()))) == site and "a at first, b at last" in str(site)
+    with pytest.raises(PositionError, match=r"does not say where source 'c' is read\. Got source_positions for"):
+        site.read("c")
 
 
 def test_a_site_says_where_it_is():

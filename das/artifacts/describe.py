@@ -9,36 +9,49 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from das.artifacts.parts import Factors
 from das.errors import ArtifactError
+from das.factors import Factors
 from das.interventions.serial import from_spec, to_spec
 from das.interventions.sets import InterventionSet, Placement
 from das.types import Site
 
-_VECTORS = ("positive", "negative", "positive_spread", "negative_spread")
+_VECTORS = ("positive", "negative", "positive_spread", "negative_spread", "maximum")
+#: Most coordinates that are written out for people; the tensors file is what is read back.
+_SHOWN = 8
+
+Known = Sequence[Factors | None]
 
 
-def describe_site(interventions: InterventionSet, i: int, factors: Factors | None) -> dict[str, Any]:
-    """One placement with its intervention and factors, as plain data."""
-    intervention, placement = interventions[i], interventions.placements[i]
-    return {
-        **placement.write.to_json(),
-        "reads": {name: site.to_json() for name, site in placement.reads.items()},
-        "width": intervention.width,
-        "rank": intervention.rank,
-        "invariants": intervention.featurizer.invariants(),
-        "intervention": to_spec(intervention),
-        "factors": None if factors is None else _describe_factors(factors),
-    }
+def describe_sites(interventions: InterventionSet, factors: Known) -> list[dict[str, Any]]:
+    """Every placement: where it is, what it is, and the factors known there."""
+    return [
+        {
+            **placement.write.to_json(),
+            "reads": {name: site.to_json() for name, site in placement.reads.items()},
+            "intervention": interventions.order[i],
+            "method": interventions[i].name,
+            "width": interventions[i].width,
+            "rank": interventions[i].rank,
+            "dimension": interventions[i].dimension,
+            "invariants": interventions[i].invariants(),
+            "factors": None if (known := factors[i]) is None else _describe_factors(known),
+        }
+        for i, placement in enumerate(interventions.placements)
+    ]
+
+
+def describe_interventions(interventions: InterventionSet) -> list[dict[str, Any]]:
+    """Every distinct intervention."""
+    return [to_spec(x) for x in interventions.distinct()]
 
 
 def _describe_factors(factors: Factors) -> dict[str, Any]:
-    vectors = {name: getattr(factors, name).tolist() for name in _VECTORS}
+    shown = {name: getattr(factors, name).tolist() for name in _VECTORS if len(factors.positive) <= _SHOWN}
     labels = {"positive_label": factors.labels[0], "negative_label": factors.labels[1]}
-    return {**labels, "count": factors.count, **vectors, "gap": factors.gap}
+    return {**labels, "count": factors.count, "gap": factors.gap, "for_people": shown}
 
 
-def tensors_of(interventions: InterventionSet, factors: Sequence[Factors | None]) -> dict[str, Tensor]:
+def tensors_of(interventions: InterventionSet, factors: Known) -> dict[str, Tensor]:
     """All tensors of an artifact by name."""
     tensors = {k: v.detach() for k, v in interventions.state_dict().items()}
     for i, known in enumerate(factors):
@@ -48,35 +61,41 @@ def tensors_of(interventions: InterventionSet, factors: Sequence[Factors | None]
 
 
 def rebuild(
-    sites: Sequence[Mapping[str, Any]], tensors: Mapping[str, Tensor]
+    specs: Sequence[Mapping[str, Any]], sites: Sequence[Mapping[str, Any]], tensors: Mapping[str, Tensor]
 ) -> tuple[InterventionSet, tuple[Factors | None, ...]]:
-    """Inverse of `describe_site` and `tensors_of`; frozen, in eval mode.
+    """Inverse of the descriptions and `tensors_of`; frozen, in eval mode.
 
     Raises:
-        ArtifactError: description and tensors do not fit each other, or a tensor is not finite.
+        ArtifactError: descriptions and tensors do not fit each other, or a tensor is not finite.
     """
     try:
+        distinct = [from_spec(spec) for spec in specs]
         entries = []
         for site in sites:
             reads = {name: Site.from_json(read) for name, read in site["reads"].items()}
-            entries.append((Placement(Site.from_json(site), reads), from_spec(site["intervention"])))
+            if not 0 <= site["intervention"] < len(distinct):
+                raise KeyError(f"intervention {site['intervention']}")
+            entries.append((Placement(Site.from_json(site), reads), distinct[site["intervention"]]))
         interventions = InterventionSet(entries)
         interventions.load_state_dict({k: v for k, v in tensors.items() if not k.startswith("factors.")})
-        factors = tuple(_factors(i, site["factors"], tensors) for i, site in enumerate(sites))
+        factors = tuple(_factors(i, site["factors"], interventions[i].rank, tensors) for i, site in enumerate(sites))
     except (KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise ArtifactError("the artifact's files do not fit each other", got=str(error)[:300]) from error
-    if any(site["width"] != x.width for site, x in zip(sites, interventions, strict=True)):
-        raise ArtifactError("the tensors' width differs from the one stated", got=str([s["width"] for s in sites]))
+    if any((site["width"], site["rank"]) != (x.width, x.rank) for site, x in zip(sites, interventions, strict=True)):
+        stated = str([(site["width"], site["rank"]) for site in sites])
+        raise ArtifactError("the tensors' width or rank differs from the one stated", got=stated)
     if not all(bool(torch.isfinite(t).all()) for t in tensors.values() if t.is_floating_point()):
         raise ArtifactError("the tensors hold NaN or infinity", got=", ".join(sorted(tensors)))
     return interventions.requires_grad_(False).eval(), factors
 
 
-def _factors(i: int, described: Mapping[str, Any] | None, tensors: Mapping[str, Tensor]) -> Factors | None:
+def _factors(i: int, described: Mapping[str, Any] | None, rank: int, tensors: Mapping[str, Tensor]) -> Factors | None:
     if described is None:
         return None
     labels = (str(described["positive_label"]), str(described["negative_label"]))
     vectors = {name: tensors[f"factors.{i}.{name}"] for name in _VECTORS}
+    if any(v.shape != (rank,) for v in vectors.values()):
+        raise KeyError(f"factors of rank {rank}")
     return Factors(**vectors, labels=labels, count=int(described["count"]))
 
 

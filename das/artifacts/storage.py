@@ -35,7 +35,7 @@ def write(path: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) 
 
 
 def replace_folder(path: Path, overwrite: bool, fill: Callable[[Path], None]) -> None:
-    """Fill a fresh folder and move it to `path`, so that a crash never leaves half an artifact there.
+    """Fill a fresh folder and move it to `path`: a crash leaves the old artifact there, or beside it as PATH.old.
 
     Raises:
         ArtifactError: `path` holds something, and it may not be overwritten or is no artifact.
@@ -45,13 +45,15 @@ def replace_folder(path: Path, overwrite: bool, fill: Callable[[Path], None]) ->
             raise ArtifactError("the folder is not empty", got=str(path), remedy="give another, or overwrite=True")
         if not (path / CONFIG).is_file():
             raise ArtifactError("the folder holds something else than a subspace", got=str(path))
-    fresh = path.with_name(path.name + ".partial")
-    shutil.rmtree(fresh, ignore_errors=True)
+    fresh, old = path.with_name(path.name + ".partial"), path.with_name(path.name + ".old")
+    for leftover in (fresh, old):
+        shutil.rmtree(leftover, ignore_errors=True)
     fresh.parent.mkdir(parents=True, exist_ok=True)
     fill(fresh)
     if path.exists():
-        shutil.rmtree(path)
+        path.rename(old)
     fresh.rename(path)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def read(path: Path, allow_tampered: bool) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -6,8 +6,9 @@
       README.md                   a card for people
       controls/NAME/              optional: subspaces trained as controls, in the same format
 
-Loading runs no code: parts are named by modules that ship with das, tensors come from safetensors, and both files are
-checked against the hashes recorded at save.
+Loading runs no code: parts are named by classes that ship with das (or that this process registered), tensors come from
+safetensors, and both files are checked against the hashes recorded at save. The hashes lie beside what they hash: they
+tell an accident from the original, and are no signature.
 """
 
 from __future__ import annotations
@@ -21,14 +22,16 @@ from torch import Tensor, nn
 
 import das
 from das.artifacts import storage
-from das.artifacts.describe import describe_site, plain, rebuild, tensors_of
-from das.artifacts.parts import Factors, ModelCard
+from das.artifacts.describe import describe_interventions, describe_sites, plain, rebuild, tensors_of
+from das.artifacts.model_card import ModelCard
 from das.errors import ArtifactError
+from das.factors import Factors
+from das.featurizers.base import Spanning
 from das.interventions.sets import InterventionSet
 from das.types import Site, SpanFinder
 
-#: Largest max |R^T R - I| an artifact may have.
-ORTHONORMAL_TOLERANCE = 1e-4
+#: Largest violation of a featurizer's invariants, e.g. max |R^T R - I|, an artifact may have.
+TOLERANCE = 1e-4
 
 
 @final
@@ -63,10 +66,10 @@ class Subspace:
 
     def basis(self, i: int = 0) -> Tensor:
         """The orthonormal basis (width, rank) of placement `i`."""
-        basis = getattr(self.interventions[i].featurizer, "basis", None)
-        if basis is None:
+        featurizer = self.interventions[i].featurizer
+        if not isinstance(featurizer, Spanning):
             raise ArtifactError("this intervention has no basis", got=self.interventions[i].name)
-        return basis.detach()
+        return featurizer.basis.detach()
 
     def check(self, model: nn.Module) -> None:
         """Raise `ArtifactError` if this subspace was not learned in `model`."""
@@ -97,7 +100,8 @@ class Subspace:
             "library_name": "das",
             "das_version": das.__version__,
             "base_model": asdict(self.model),
-            "sites": [describe_site(self.interventions, i, f) for i, f in enumerate(self.factors)],
+            "sites": describe_sites(self.interventions, self.factors),
+            "interventions": describe_interventions(self.interventions),
             "task": self.task,
             "span_finder": None if self.finder is None else self.finder.to_json(),
             "training": plain(self.training),
@@ -121,7 +125,7 @@ class Subspace:
             directory: where `save` wrote it.
             model: refuse unless it is the one the subspace was learned in.
             allow_model_mismatch: skip that check.
-            allow_non_orthonormal: accept a basis whose columns are not orthonormal.
+            allow_non_orthonormal: accept a basis whose columns are not orthonormal, or break another invariant.
             allow_tampered: accept files that differ from what was saved.
 
         Raises:
@@ -131,10 +135,11 @@ class Subspace:
         config, tensors = storage.read(path, allow_tampered)
         subspace = cls._from_plain(config, tensors)
         for name, violation in subspace.interventions.invariants().items():
-            if not violation <= ORTHONORMAL_TOLERANCE and not allow_non_orthonormal:
+            if not violation <= TOLERANCE and not allow_non_orthonormal:
+                what = name.split("/")[-1].replace("_", " ")
                 raise ArtifactError(
-                    f"the basis is not orthonormal ({name})", got=f"residual {violation:.3g}",
-                    remedy="retrain or re-orthonormalise it yourself, or pass allow_non_orthonormal=True",
+                    f"the basis is not {what}", got=f"residual {violation:.3g} ({name})",
+                    remedy="retrain or repair it yourself, or pass allow_non_orthonormal=True",
                 )  # fmt: skip
         if model is not None and not allow_model_mismatch:
             subspace.check(model)
@@ -145,7 +150,7 @@ class Subspace:
     @classmethod
     def _from_plain(cls, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Subspace:
         try:
-            interventions, factors = rebuild(config["sites"], tensors)
+            interventions, factors = rebuild(config["interventions"], config["sites"], tensors)
             finder = config["span_finder"]
             return cls(
                 interventions, ModelCard(**config["base_model"]), factors,

@@ -10,6 +10,7 @@ import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache, partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,18 @@ from torch import nn
 from das.cli.config import Config
 from das.errors import ConfigError, ModelError
 from das.metrics.base import Metric
+from das.models.families import ModelView
 from das.models.load import load_model, load_tokenizer, meta_model
 from das.models.resolve import TINY
 from das.objectives.base import Objective
 from das.tasks.base import Task
-from das.training.fit import DEFAULT_METRICS, FitSettings
-from das.training.problem import Builder
+from das.training.measure import DEFAULT_METRICS
+from das.training.recipe import Builder
+from das.training.settings import FitSettings
 from das.types import Site
+
+#: Fields of a site that may be lists, with their defaults.
+_AXES = {"layer": None, "component": "block_output", "positions": "last"}
 
 
 @dataclass(frozen=True)
@@ -36,7 +42,8 @@ class Parts:
 
     task: Task
     sites: tuple[Site, ...]
-    builder: Builder
+    tied: bool
+    method: Builder
     objective: Objective
     metrics: Mapping[str, Metric]
     settings: FitSettings
@@ -71,9 +78,10 @@ def parts(cfg: Config) -> Parts:
     Raises:
         DasError: a part refuses its settings.
     """
+    where = sites(cfg.site, ModelSettings.of(cfg.model))
     return Parts(
-        make(cfg.task), sites(cfg.site), make(cfg.intervention), make(cfg.objective), metrics(cfg.get("metric")),
-        settings(cfg),
+        make(cfg.task), where, bool(cfg.site.get("tied", False)), make(cfg.intervention), make(cfg.objective),
+        metrics(cfg.get("metric")), settings(cfg),
     )  # fmt: skip
 
 
@@ -94,14 +102,25 @@ def make(node: Any, **injected: Any) -> Any:
     return partial(made.func, **arguments) if deferred else made.func(**arguments)
 
 
-def sites(node: Config) -> tuple[Site, ...]:
-    """One site per layer: `layer` may be a list."""
-    fields = {str(k): _frozen(v) for k, v in plain(node).items()}
-    layers = fields.pop("layer", None)
-    chosen = layers if isinstance(layers, tuple) else (layers,)
-    if not chosen:
-        raise ConfigError("site.layer is an empty list", remedy="give at least one layer")
-    return tuple(Site(None if layer is None else whole(layer, "site.layer"), **fields) for layer in chosen)
+def sites(node: Config, chosen: ModelSettings) -> tuple[Site, ...]:
+    """One site per combination of `layer` (a list, or "all"), `component` and `positions`, each of which may be a list.
+
+    Raises:
+        ConfigError: an empty list, or a layer that is no integer.
+    """
+    fields = {str(k): _frozen(v) for k, v in plain(node).items() if k != "tied"}
+    if fields.get("layer") == "all":
+        fields["layer"] = tuple(range(ModelView(meta(chosen)).n_layers))
+    axes = {name: _listed(fields.pop(name, default), name) for name, default in _AXES.items()}
+    axes["layer"] = [None if layer is None else whole(layer, "site.layer") for layer in axes["layer"]]
+    return tuple(Site(**dict(zip(axes, values, strict=True)), **fields) for values in product(*axes.values()))
+
+
+def _listed(value: Any, name: str) -> list[Any]:
+    listed = list(value) if isinstance(value, tuple) else [value]
+    if not listed:
+        raise ConfigError(f"site.{name} is an empty list", remedy="give at least one")
+    return listed
 
 
 def whole(value: Any, name: str) -> int:

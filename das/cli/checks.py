@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from das.cli.build import ModelSettings, Parts, meta, tokenizer
 from das.data.positions import parse_positions
+from das.data.responses import from_texts
 from das.engine.engine import Engine
 from das.engine.tiers import TIERS, why_not_resumable
 from das.errors import CapabilityError, UnknownChoiceError
 from das.interventions.sets import InterventionSet
 from das.models.families import ModelView
+from das.tasks.base import ConceptTask, ContrastTask
+from das.training.controls.wrong_site import elsewhere
+from das.training.measure import Measurable, measurable
 from das.training.problem import Problem
-from das.types import Contrast, Site
+from das.training.recipe import Recipe
+from das.types import Contrast
 
 #: Pairs per split that are looked at.
 SAMPLE = 64
@@ -28,12 +32,14 @@ class Bound:
     Attributes:
         problem: task, tokenizer and data settings on that model.
         interventions: placed; freshly initialised.
+        testable: what will be measured, or why not.
         paths: the module each intervention writes to.
         tier: the engine tier to expect, with the reason.
     """
 
     problem: Problem
     interventions: InterventionSet
+    testable: Measurable
     paths: tuple[str, ...]
     tier: str
 
@@ -44,57 +50,68 @@ def check(parts: Parts, chosen: ModelSettings, steering: Any = None) -> Bound:
     Raises:
         DasError: whatever would go wrong later because of the configuration.
     """
-    if parts.settings.trainer.tier not in (*TIERS, "auto"):
-        raise UnknownChoiceError("engine tier", parts.settings.trainer.tier, (*TIERS, "auto"))
-    skeleton = meta(chosen)
-    view = ModelView(skeleton)
-    interventions = _placed(view, parts, parts.sites)
-    engine = Engine(skeleton, interventions.placements)
-    wrong = _placed(view, parts, parts.settings.controls.wrong_sites(parts.sites))
-    for text in (parts.settings.controls.wrong_positions, getattr(steering, "positions", None)):
+    settings = parts.settings
+    if settings.trainer.tier not in (*TIERS, "auto"):
+        raise UnknownChoiceError("engine tier", settings.trainer.tier, (*TIERS, "auto"))
+    for text in (settings.controls.wrong_positions, getattr(steering, "positions", None)):
         if text is not None:
             parse_positions(text)
-    problem = Problem(skeleton, parts.task, tokenizer(chosen), parts.settings.data, parts.settings.seed)
-    _check_data(problem, parts, interventions)
-    if "wrong_site" in parts.settings.controls.names:
-        _check_split(problem, parts, wrong, "test")
-    obstacle = why_not_resumable(engine)
-    tier = f"hooks ({obstacle})" if obstacle else _expected(parts.settings.trainer.tier)
-    paths = tuple(view.bind(site).path for site in parts.sites)
-    return Bound(problem, interventions, paths, tier)
+    skeleton = meta(chosen)
+    few = {name: min(SAMPLE, getattr(settings.data, name)) for name in ("n_train", "n_val", "n_test", "n_contrast")}
+    data = replace(settings.data, **few, filter_correct=False)
+    problem = Problem(skeleton, parts.task, tokenizer(chosen), data, settings.seed)
+    recipe = settings.recipe(parts.method, parts.sites, parts.tied, parts.objective)
+    interventions = recipe.place(problem)
+    obstacle = why_not_resumable(Engine(skeleton, interventions.placements))
+    tier = f"hooks ({obstacle})" if obstacle else _expected(settings.trainer.tier)
+    _check_training(problem, recipe, interventions)
+    testable = _check_testing(problem, recipe, interventions, "wrong_site" in settings.controls.names, parts)
+    paths = tuple(ModelView(skeleton).bind(site).path for site in parts.sites)
+    return Bound(problem, interventions, testable, paths, tier)
 
 
-def _placed(view: ModelView, parts: Parts, sites: Sequence[Site]) -> InterventionSet:
-    return InterventionSet([(site, parts.builder(view.bind(site).width)) for site in sites])
+def _check_training(problem: Problem, recipe: Recipe, interventions: InterventionSet) -> None:
+    needs = recipe.objective.needs
+    if not interventions.learned:
+        return
+    if needs.rows == "pairs":
+        pairs = problem.dataset("train", interventions).pairs
+        if "target" in needs.runs and any(pair.target is None for pair in pairs):
+            raise CapabilityError(
+                "this objective matches the counterfactual run's distribution, and the task's pairs have none",
+                got=f"{type(recipe.objective).__name__} on {problem.task.name}",
+                remedy="use objective=counterfactual_ce",
+            )
+        return
+    if not isinstance(problem.task, ContrastTask):
+        problem.contrasts("train")  # says what is wrong
+        return
+    drawn = problem.task.contrasts("train", problem.data.n_contrast, problem.seed)
+    written = [from_texts(_with_responses(c, problem), problem.encoder) for c in drawn]
+    problem.pairs([w.examples()[0] for w in written] if needs.rows == "elicit" else written, interventions, None)
 
 
-def _check_data(problem: Problem, parts: Parts, interventions: InterventionSet) -> None:
-    for split in ("train", "val", "test"):
-        _check_split(problem, parts, interventions, split)
-    if interventions.pairing == "contrast":
-        count = min(SAMPLE, parts.settings.data.n_contrast)
-        contrasts = [_with_responses(c, parts) for c in parts.task.contrasts("train", count, parts.settings.seed)]
-        problem.pairs(contrasts, interventions, None)
+def _check_testing(
+    problem: Problem, recipe: Recipe, interventions: InterventionSet, wrong_site: bool, parts: Parts
+) -> Measurable:
+    testable = measurable(problem, interventions)
+    if testable.interchange is not None:
+        problem.dataset("val", testable.interchange)
+        if wrong_site:
+            try:
+                elsewhere(problem, recipe, parts.settings.controls.wrong_positions)
+            except CapabilityError:  # then that control is left out, and the metrics say so
+                return testable
+    return testable
 
 
-def _check_split(problem: Problem, parts: Parts, interventions: InterventionSet, split: str) -> None:
-    data = parts.settings.data
-    count = {"train": data.n_train, "val": data.n_val, "test": data.n_test}[split]
-    pairs = parts.task.pairs(split, min(SAMPLE, count), parts.settings.seed)
-    problem.pairs(pairs, interventions, parts.task.labels)
-    trained_here = split == "train" and interventions.pairing == "interchange" and interventions.learned
-    if trained_here and parts.objective.needs_target and any(pair.target is None for pair in pairs):
-        raise CapabilityError(
-            "this objective matches the counterfactual run's distribution, and the task's pairs have none",
-            got=f"{type(parts.objective).__name__} on {parts.task.name}",
-            remedy="use objective=counterfactual_ce",
-        )
-
-
-def _with_responses(contrast: Contrast, parts: Parts) -> Contrast:
+def _with_responses(contrast: Contrast, problem: Problem) -> Contrast:
     """Stand-ins for the responses that the model writes later: the labels, a few times over."""
-    negative, positive = parts.task.negative * _WORDS, parts.task.positive * _WORDS
-    return replace(contrast, negative_response=negative, positive_response=positive)
+    task = problem.task
+    words = (task.negative, task.positive) if isinstance(task, ConceptTask) else (" yes", " no")
+    given = (contrast.negative_response, contrast.positive_response)
+    filled = [g if g is not None else w * _WORDS for g, w in zip(given, words, strict=True)]
+    return replace(contrast, negative_response=filled[0], positive_response=filled[1])
 
 
 def _expected(tier: str) -> str:

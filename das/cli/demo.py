@@ -11,20 +11,11 @@ from das.cli.config import Config
 from das.cli.hydra_app import launch
 from das.cli.report import console, iia_table, say
 from das.cli.train import Run, train
+from das.tasks.base import ConceptTask
+from das.training.controls.base import control, names
 
 _EXPERIMENT = "das_name_gender"
-_MEANING = (
-    ("this subspace", "", "one direction, taken from the other prompt, is enough to decide between she and he"),
-    ("no intervention", "control/no_intervention/", "the model as it is; no answer changes"),
-    ("random subspace", "control/random_subspace/", "as many directions, not learned"),
-    (
-        "full-vector swap",
-        "control/full_vector/",
-        "the whole activation exchanged: the most that any direction could do",
-    ),
-    ("wrong site", "control/wrong_site/", "the same training at another token, where the name is not"),
-    ("shuffled labels", "control/shuffled_labels/", "the same training with the answers dealt out at random"),
-)
+_MEANING = "one direction, taken from the other prompt, is enough to decide between she and he"
 
 
 def command(args: Sequence[str]) -> int:
@@ -58,9 +49,10 @@ def _results(out: Console, run: Run) -> None:
         "other name, on names\nnever seen in training.\n",
     )
     out.print(iia_table(run.metrics, "interchange intervention accuracy (IIA)"))
-    for label, prefix, meaning in _MEANING:
-        if f"{prefix}iia_changed" in run.metrics:
-            say(out, f"  {label:<17} {meaning}")
+    say(out, f"  {'this subspace':<28} {_MEANING}")
+    for name in names():
+        if f"control/{name}/iia_changed" in run.metrics:
+            say(out, f"  {control(name).title:<28} {control(name).meaning}")
     say(out, "")
 
 
@@ -70,6 +62,8 @@ def _texts(out: Console, run: Run) -> None:
     from das.steering.steer import steer
 
     task, length = run.parts.task, 24
+    if not isinstance(task, ConceptTask):
+        return
     for value in (task.negative, task.positive):
         prompt = next(p.text for p, label in task.prompts("test", 16, 1) if label == value)
         say(out, f"prompt          {prompt}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,16 @@ from das.cli.report import print_evaluation
 from das.cli.run_folder import write_json
 from das.cli.steering import measure_steering
 from das.errors import InputError
+from das.metrics.base import Metric
 from das.tasks.base import Task
-from das.training.controls import ControlSettings
-from das.training.fit import FitSettings, measure
+from das.training.controls.base import Trial
+from das.training.controls.run import ControlSettings, make_controls
+from das.training.measure import NOT_MEASURED, measurable, measure
 from das.training.problem import DataSettings, Problem
+from das.training.settings import FitSettings
 
-#: Known from training only; `engine/tier` and the rest are those of this evaluation.
-_COPIED = ("train/steps", "train/seconds", "train/resumed", "data/train_rows")
+#: Known from training only.
+_COPIED = ("train/steps", "train/seconds", "train/resumed", "data/train_rows", "engine/tier", "engine/tier_reason")
 
 
 def command(args: Sequence[str]) -> int:
@@ -56,14 +60,27 @@ def evaluate(cfg: Config) -> tuple[dict[str, Any], Task]:
     if not cfg.allow_model_mismatch:
         subspace.check(model)
     problem = Problem(model, task, None, settings.data, settings.seed)
-    interventions = subspace.interventions.to(problem.device)
-    controls = {name: control.interventions.to(problem.device) for name, control in subspace.controls.items()}
-    test = problem.dataset("test", interventions)
-    numbers = measure(problem, interventions, controls, metrics, settings, test)
-    numbers |= {key: subspace.metrics[key] for key in _COPIED if key in subspace.metrics}
+    numbers: dict[str, Any] = {key: subspace.metrics[key] for key in _COPIED if key in subspace.metrics}
+    numbers |= {f"invariant/{k}": v for k, v in subspace.interventions.invariants().items()}
+    numbers |= _measured(problem, subspace, settings, metrics)
     numbers["seed"] = settings.seed
     steering, _ = measure_steering(model, subspace, task, cfg.steering, settings.seed)
     return {**numbers, **steering}, task
+
+
+def _measured(
+    problem: Problem, subspace: Subspace, settings: FitSettings, metrics: Mapping[str, Metric]
+) -> dict[str, Any]:
+    """Interchange metrics beside the untrained controls, and the trained ones that the artifact holds."""
+    testable = measurable(problem, deepcopy(subspace.interventions).to(problem.device))
+    if testable.interchange is None or testable.test is None:
+        return {NOT_MEASURED: testable.reason}
+    trial = Trial(problem, testable.interchange)
+    names, kept = settings.controls.names, subspace.controls
+    made, without = make_controls(trial, [name for name in names if name not in kept])
+    made |= {name: [deepcopy(kept[name].interventions).to(problem.device)] for name in names if name in kept}
+    numbers = {f"control/{name}/not_measured": reason for name, reason in without.items()}
+    return {**numbers, **measure(trial, testable.test, made, metrics, settings.trainer)}
 
 
 def fit_settings(cfg: Config, subspace: Subspace) -> FitSettings:

@@ -10,16 +10,13 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from das.tasks.base import Task
+from das.tasks.base import ConceptTask, Task
+from das.training.controls.base import control, names
 
-ROWS = (
-    ("this subspace", ""),
-    ("no intervention", "control/no_intervention/"),
-    ("random subspace, equal rank", "control/random_subspace/"),
-    ("full-vector swap", "control/full_vector/"),
-    ("wrong site", "control/wrong_site/"),
-    ("shuffled labels", "control/shuffled_labels/"),
-)
+
+def rows() -> list[tuple[str, str]]:
+    """Title and key prefix of every row of a table of metrics."""
+    return [("this subspace", ""), *((control(name).title, f"control/{name}/") for name in names())]
 
 
 def console() -> Console:
@@ -37,7 +34,7 @@ def print_run(metrics: Mapping[str, Any], folder: Path, task: Task, number: int 
     for line in steering_lines(metrics, task):
         say(out, line)
     say(out, f"saved in {folder}")
-    if getattr(task, "concept_words", None) and "steer/perplexity_ratio" in metrics:
+    if "steer/perplexity_ratio" in metrics:
         say(out, f'steer with it: das steer subspace={folder} prompt="..." factor=+1')
 
 
@@ -60,7 +57,7 @@ def iia_table(metrics: Mapping[str, Any], title: str) -> Table:
     table.add_column("")
     for name in ("iia", "label changes", "label stays"):
         table.add_column(name, justify="right")
-    for label, prefix in ROWS:
+    for label, prefix in rows():
         if f"{prefix}iia" in metrics:
             values = (metrics.get(f"{prefix}iia{part}") for part in ("", "_changed", "_unchanged"))
             where = metrics.get("control/wrong_site/positions") if prefix.endswith("wrong_site/") else None
@@ -84,6 +81,8 @@ def facts(metrics: Mapping[str, Any]) -> str:
 
 def steering_lines(metrics: Mapping[str, Any], task: Task) -> list[str]:
     """One line per direction."""
+    if not isinstance(task, ConceptTask):
+        return []
     lines = []
     for value, label in (("positive", task.positive), ("negative", task.negative)):
         flipped = metrics.get(f"steer/to_{value}/flipped")

@@ -32,7 +32,7 @@ def job(cfg: Config) -> None:
     show_pairs(console(), bound, pairs, parts.task.labels)
 
 
-def show_pairs(out: Console, bound: Bound, pairs: Sequence[CounterfactualPair], labels: tuple[str, ...]) -> None:
+def show_pairs(out: Console, bound: Bound, pairs: Sequence[CounterfactualPair], labels: tuple[str, ...] | None) -> None:
     """Base, sources and labels of each pair, per placement."""
     data = bound.problem.pairs(pairs, bound.interventions, labels)
     for row, pair in enumerate(pairs):

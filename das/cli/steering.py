@@ -9,7 +9,7 @@ from torch import nn
 
 from das.artifacts.subspace import Subspace
 from das.steering.flips import Comparison, compare_steering, steering_metrics
-from das.tasks.base import Task
+from das.tasks.base import ConceptTask, Task
 
 Samples = Sequence[Comparison]
 
@@ -26,9 +26,8 @@ def measure_steering(
         settings: n, factor, max_new_tokens, positions.
         seed: of the prompts.
     """
-    steerable = all(f is not None for f in subspace.factors)
-    steerable = steerable and all(i.capabilities.steering for i in subspace.interventions)
-    if not settings.n or not steerable or not getattr(task, "concept_words", None):
+    steerable = all(f is not None for f in subspace.factors) and all(x.operations for x in subspace.interventions)
+    if not settings.n or not steerable or not isinstance(task, ConceptTask) or not task.concept_words:
         return {}, ()
     compared = compare_steering(
         model, subspace, task, n=int(settings.n), factor=float(settings.factor),

@@ -88,8 +88,8 @@ def _run(
     cfg: Config, folder: Path, model: nn.Module, parts: build.Parts, chosen: build.ModelSettings, logger: Any
 ) -> Run:
     fitted = fit(
-        model, parts.task, parts.builder, list(parts.sites), objective=parts.objective, settings=parts.settings,
-        metrics=parts.metrics, logger=logger, run_dir=folder, notes=notes(cfg, chosen),
+        model, parts.task, parts.method, list(parts.sites), tied=parts.tied, objective=parts.objective,
+        settings=parts.settings, metrics=parts.metrics, logger=logger, run_dir=folder, notes=notes(cfg, chosen),
     )  # fmt: skip
     numbers, samples = measure_steering(model, fitted.subspace, parts.task, cfg.steering, parts.settings.seed)
     measured = {**fitted.metrics, **numbers}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,13 +16,14 @@ from das.batch import PairBatch, Positions, TokenBatch
 
 @dataclass(frozen=True)
 class Layout:
-    """What a batch of this dataset looks like: padding, source names, target, and the sources each placement reads."""
+    """What a batch looks like: padding, source names, target, the sources each placement reads, rows per group."""
 
     padding_side: str
     pad_id: int
     sources: tuple[str, ...]
     target: str | None
     reads: tuple[tuple[str, ...], ...]
+    group: int = 1
 
 
 def pad(
@@ -38,7 +40,7 @@ def pad(
     return out, mask
 
 
-def collate(table: Mapping[str, Sequence[Any]], rows: Sequence[int], layout: Layout) -> PairBatch:
+def collate(table: Mapping[str, Sequence[Any]], rows: Sequence[int], layout: Layout, draws: str = "") -> PairBatch:
     """One batch of the given columns (`das.data.rows`), whose entries are those of dataset rows `rows`."""
     base, shift = _tokens(table["base"], layout)
     sources = {name: _tokens(table[f"source:{name}"], layout) for name in layout.sources}
@@ -58,6 +60,9 @@ def collate(table: Mapping[str, Sequence[Any]], rows: Sequence[int], layout: Lay
         label_mask=label_mask,
         rows=torch.tensor(list(rows), dtype=torch.long),
         changed=torch.tensor(table["changed"], dtype=torch.bool),
+        group=layout.group,
+        per_row={name.removeprefix("row:"): torch.tensor(table[name]) for name in table if name.startswith("row:")},
+        draw=torch.tensor([random.Random(f"{draws}/{row}").random() for row in rows]),
         target=target,
         target_positions=None
         if target is None

@@ -1,4 +1,4 @@
-"""The loaders of a run, with the state of the training one in every checkpoint.
+"""The training loader of a run, with its state in every checkpoint.
 
 Lightning saves a loader's state itself, but does not load it where it believes that an epoch had ended: a run resumed
 at an epoch's end and killed again in the next one would start that epoch anew. A datamodule's state is always loaded.
@@ -7,37 +7,30 @@ In that case Lightning also counts one epoch too few, so give a Trainer `max_ste
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, final
 
+import torch
 from pytorch_lightning import LightningDataModule
 
+from das.batch import PairBatch
 from das.data.loader import PairLoader
 
 
+@final
 class PairDataModule(LightningDataModule):
-    """Training, validation and test loaders.
+    """The training loader, resumed exactly where the checkpoint was taken."""
 
-    Args:
-        train: resumed exactly where the checkpoint was taken.
-        val: or None.
-        test: or None.
-    """
-
-    def __init__(self, train: PairLoader, val: PairLoader | None = None, test: PairLoader | None = None) -> None:
+    def __init__(self, train: PairLoader) -> None:
         super().__init__()
-        self.train, self.val, self.test = train, val, test
+        self.train = train
 
     def train_dataloader(self) -> PairLoader:
         """The training loader."""
         return self.train
 
-    def val_dataloader(self) -> PairLoader | list[PairLoader]:
-        """The validation loader; an empty list turns validation off."""
-        return [] if self.val is None else self.val
-
-    def test_dataloader(self) -> PairLoader | list[PairLoader]:
-        """The test loader."""
-        return [] if self.test is None else self.test
+    def transfer_batch_to_device(self, batch: PairBatch, device: torch.device, dataloader_idx: int) -> PairBatch:
+        """Batches are our own dataclass, which Lightning cannot take apart."""
+        return batch.to(device)
 
     def state_dict(self) -> dict[str, Any]:
         """The training loader's state."""

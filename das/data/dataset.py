@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, final
 
 from datasets import Dataset, Features, List, Value
 
 from das.batch import PairBatch
 from das.data.collate import Layout, collate
 from das.data.encode import Encoder
+from das.data.examples import Example
+from das.data.placing import Columns, Where
 from das.data.responses import WrittenContrast, from_texts
-from das.data.rows import Columns, Example, Placement, columns, encode_examples
+from das.data.rows import columns, encode_examples
 from das.errors import ConfigError, UnknownChoiceError
 from das.types import Contrast, CounterfactualPair
 
@@ -23,6 +25,7 @@ _BOOLS = ("changed",)
 _SCALARS = ("base_prompt", "source_prompt", "base_choice", "counterfactual_choice")
 
 
+@final
 class PairDataset:
     """Tokenized counterfactual pairs; everything about the data is checked once, here.
 
@@ -50,7 +53,7 @@ class PairDataset:
         self,
         items: Sequence[Item],
         encoder: Encoder,
-        sites: Sequence[Placement],
+        sites: Sequence[Where | tuple[Any, ...]],
         *,
         labels: tuple[str, ...] | None = None,
         padding_side: str = "left",
@@ -65,10 +68,12 @@ class PairDataset:
         self.examples = tuple(examples)
         self.pairs = tuple(e.pair for e in examples)
         self.labels = labels
-        self.table = _arrow(columns(encoded, sites, labels))
+        places = [Where(*site) for site in sites]
+        self.table = _arrow(columns(encoded, places, labels))
         first = self.pairs[0]
-        reads = tuple(tuple(reads) for _, reads in sites)
-        self._layout = Layout(padding_side, encoder.pad_id, tuple(encoded[0].sources), first.target, reads)
+        reads = tuple(tuple(place.reads) for place in places)
+        sources = tuple(encoded[0].sources)
+        self._layout = Layout(padding_side, encoder.pad_id, sources, first.target, reads, self.group)
 
     def __len__(self) -> int:
         return len(self.table)
@@ -81,10 +86,15 @@ class PairDataset:
             digest.update(json.dumps([name, list(self.table[name])]).encode())
         return digest.hexdigest()
 
-    def collate(self, rows: Sequence[int]) -> PairBatch:
-        """The batch of the given rows, in that order; indices count columns of its padded ids."""
+    def collate(self, rows: Sequence[int], draws: str = "") -> PairBatch:
+        """The batch of the given rows, in that order; indices count columns of its padded ids.
+
+        Args:
+            rows: row numbers.
+            draws: names the stream that the batch's random numbers are drawn from, one stream per row.
+        """
         rows = [int(row) for row in rows]
-        return collate(self.table[rows], rows, self._layout)
+        return collate(self.table[rows], rows, self._layout, draws)
 
 
 def _examples(items: Sequence[Item], encoder: Encoder) -> tuple[list[Example], int]:
@@ -114,4 +124,7 @@ def _arrow(data: Columns) -> Dataset:
 def _feature(name: str) -> Any:
     if name in _BOOLS:
         return Value("bool")
-    return Value("int32") if name.split(":")[0] in _SCALARS else List(Value("int32"))
+    kind = name.split(":")[0]
+    if kind == "row":
+        return Value("float32")
+    return Value("int32") if kind in _SCALARS else List(Value("int32"))

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from itertools import takewhile
+from typing import Any, final
 
 from das.data.chat import PROBES, ChatTemplate
 from das.data.tokenize import EncodedPrompt, Tokenizer, Tokens, require_offsets, span_tokens, tokenize
@@ -17,6 +18,7 @@ from das.errors import ConfigError, ContextLengthError, LabelError
 from das.types import Prompt
 
 
+@final
 class Encoder:
     """Tokenizes prompts, labels and responses in one consistent way.
 
@@ -45,6 +47,12 @@ class Encoder:
         self.tokenizer = tokenizer
         self.context_length = context_length
         self._template = ChatTemplate(tokenizer, system) if chat else None
+
+    @classmethod
+    def of(cls, model: Any, tokenizer: Tokenizer, *, chat: bool = False, system: str | None = None) -> Encoder:
+        """An encoder that knows a model's context length."""
+        length = getattr(model.config, "max_position_embeddings", None)
+        return cls(tokenizer, context_length=length, chat=chat, system=system)
 
     @property
     def pad_id(self) -> int:
@@ -96,10 +104,6 @@ class Encoder:
         tokens = dict(zip(distinct, self._tokens(distinct), strict=True))
         for prompt, label, text in zip(encoded, labels, texts, strict=True):
             yield self._after(prompt, label, tokens[text].ids)
-
-    def single_label_id(self, encoded: EncodedPrompt, label: str) -> int:
-        """The label's only token; LabelError naming its tokens if there are several."""
-        return self.only(self.label_ids(encoded, label), encoded, label)
 
     def only(self, ids: tuple[int, ...], encoded: EncodedPrompt, label: str) -> int:
         """The only one of `ids`, the tokens of `label`; LabelError naming them if there are several."""

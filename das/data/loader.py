@@ -1,39 +1,23 @@
 """Batches in a deterministic, resumable order: a function of (seed, epoch) alone.
 
-Lightning 2.6 saves the `state_dict` of a dataloader with every checkpoint, and restarts in several ways, all tested:
-inside an epoch it loads the state and finishes the pass; after a checkpoint at an epoch's end it may call `iter` twice,
-or (max_epochs) not load the state at all and only tell the sampler its epoch, or (max_steps, no validation) run one
-batch, call that an epoch and begin the next pass. So a pass decides where it starts when its first batch is asked for.
-A checkpoint taken inside a training step (on an exception) counts the batch in flight as given.
+Its state travels in the checkpoint through `das.data.datamodule`. Lightning 2.6 restarts in several ways, all tested:
+inside an epoch it finishes the pass; after a checkpoint at an epoch's end it may call `iter` twice, or run one batch,
+call that an epoch and begin the next pass. So a pass decides where it starts when its first batch is asked for. A
+checkpoint taken inside a training step (on an exception) counts the batch in flight as given.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, final
 
 from das.batch import PairBatch
 from das.data.dataset import PairDataset
 from das.errors import ConfigError
 
 
-class _LightningEpoch:
-    """Passes Lightning's epoch on, unless a loaded state knows better."""
-
-    def __init__(self, loader: PairLoader) -> None:
-        self._loader = loader
-
-    @property
-    def sampler(self) -> _LightningEpoch:
-        """Itself."""
-        return self
-
-    def set_epoch(self, epoch: int) -> None:
-        """Called by Lightning before each epoch's first batch."""
-        self._loader.follow_epoch(epoch)
-
-
+@final
 class PairLoader:
     """An iterable of batches; each pass over it is one epoch, in its own order.
 
@@ -82,28 +66,19 @@ class PairLoader:
         groups = len(self._share(list(range(len(self.dataset) // self.dataset.group))))
         return groups // self.batch_size if self.drop_last else -(-groups // self.batch_size)
 
-    @property
-    def batch_sampler(self) -> _LightningEpoch:
-        """Where Lightning looks for a `set_epoch`, as `loader.batch_sampler.sampler`."""
-        return _LightningEpoch(self)
-
     def __iter__(self) -> Iterator[PairBatch]:
         self._begin()
         groups, size = self._order(), self.dataset.group
         for number in range(self._cursor, len(self)):
             chosen = groups[number * self.batch_size : (number + 1) * self.batch_size]
             self._cursor = number + 1
-            yield self.dataset.collate([group * size + row for group in chosen for row in range(size)])
+            rows = [group * size + row for group in chosen for row in range(size)]
+            yield self.dataset.collate(rows, draws=f"{self.seed}/{self._epoch}")
 
     def set_epoch(self, epoch: int) -> None:
         """Make the next pass epoch `epoch`, from its first batch."""
         self._epoch, self._cursor = epoch, 0
         self._loaded = self._resumed = self._cut = False
-
-    def follow_epoch(self, epoch: int) -> None:
-        """Like `set_epoch`, but without effect after `load_state_dict`."""
-        if not self._loaded:
-            self.set_epoch(epoch)
 
     def state_dict(self) -> dict[str, Any]:
         """Epoch, number of batches given in it, and what the order depends on; the same on every rank."""

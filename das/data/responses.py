@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from das.batch import TokenBatch
 from das.data.collate import pad
 from das.data.encode import Encoder
-from das.data.rows import Example
+from das.data.examples import Example
 from das.data.tokenize import EncodedPrompt
 from das.errors import LabelError
 from das.types import Contrast

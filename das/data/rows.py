@@ -8,45 +8,20 @@ Columns (indices count from a row's first real token; K is the number of label t
     write:I                         base positions written by placement I
     read:I:NAME                     source positions it reads: as many as written, or one in every row (broadcast)
     changed                         whether the interchange changes the label
+    row:NAME                        what an example says of its row, a number
     choices, base_choice, counterfactual_choice    only with a label set: its token ids, and indices into them
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from das.data.align import Groups, align, is_broadcast
 from das.data.encode import Encoder
-from das.data.positions import PositionSpec, parse_positions, resolve
+from das.data.examples import Encoded, Example, naming
+from das.data.placing import Columns, Where, placed
 from das.data.tokenize import EncodedPrompt
-from das.errors import ConfigError, EmptySplitError, InputError, LabelError
-from das.types import CounterfactualPair
-
-#: What one intervention writes in the base, and what it reads in each source.
-Placement = tuple[str | PositionSpec, Mapping[str, str | PositionSpec]]
-Columns = dict[str, list[Any]]
-
-
-@dataclass(frozen=True)
-class Example:
-    """A pair, and its label's token ids where they are given rather than tokenized after the prompt."""
-
-    pair: CounterfactualPair
-    label_ids: tuple[int, ...] | None = None
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """A pair in tokens: base, sources, counterfactual label and the choices after the base."""
-
-    pair: CounterfactualPair
-    base: EncodedPrompt
-    sources: Mapping[str, EncodedPrompt]
-    label_ids: tuple[int, ...]
-    choices: tuple[int, ...] = ()
+from das.errors import ConfigError, EmptySplitError, LabelError
 
 
 def encode_examples(examples: Sequence[Example], encoder: Encoder, labels: tuple[str, ...] | None) -> list[Encoded]:
@@ -71,14 +46,14 @@ def encode_examples(examples: Sequence[Example], encoder: Encoder, labels: tuple
     for row, (example, base) in enumerate(zip(examples, bases, strict=True)):
         with naming(row):
             ids = next(written) if example.label_ids is None else example.label_ids
-            encoded = Encoded(example.pair, base, {n: sources[n][row] for n in names}, ids, choices[row])
+            encoded = Encoded(example, base, {n: sources[n][row] for n in names}, ids, choices[row])
             for prompt in (encoded.base, *encoded.sources.values()):
                 encoder.check_length(prompt, len(ids) - 1)
             out.append(encoded)
     return out
 
 
-def columns(encoded: Sequence[Encoded], sites: Sequence[Placement], labels: tuple[str, ...] | None) -> Columns:
+def columns(encoded: Sequence[Encoded], sites: Sequence[Where], labels: tuple[str, ...] | None) -> Columns:
     """The table's columns, as the module docstring lists them; PositionError or LabelError naming the row."""
     out: Columns = {
         "base": [list(e.base.ids + e.label_ids[:-1]) for e in encoded],
@@ -89,60 +64,16 @@ def columns(encoded: Sequence[Encoded], sites: Sequence[Placement], labels: tupl
     for name in encoded[0].sources:
         out[f"source:{name}"] = [list(e.sources[name].ids + e.label_ids[:-1]) for e in encoded]
         out[f"source_prompt:{name}"] = [len(e.sources[name]) for e in encoded]
-    for number, (write, reads) in enumerate(sites):
-        out |= _placement(encoded, number, _parsed(write), {name: _parsed(read) for name, read in reads.items()})
+    for name in _agreed("numbers", [tuple(sorted(e.example.numbers)) for e in encoded]):
+        out[f"row:{name}"] = [float(e.example.numbers[name]) for e in encoded]
+    for number, where in enumerate(sites):
+        out |= placed(encoded, number, where)
     if labels is not None:
         out["choices"] = [list(e.choices) for e in encoded]
         out["base_choice"] = [_choice(row, e.pair.base_label, labels) for row, e in enumerate(encoded)]
         chosen = [_choice(row, e.pair.counterfactual_label, labels) for row, e in enumerate(encoded)]
         out["counterfactual_choice"] = chosen
     return out
-
-
-@contextmanager
-def naming(row: int) -> Iterator[None]:
-    """Put the row's number into an input error."""
-    try:
-        yield
-    except InputError as error:
-        raise type(error)(f"row {row}: {error.what}", got=error.got, remedy=error.remedy) from error
-
-
-def _placement(
-    encoded: Sequence[Encoded], number: int, write: PositionSpec, reads: Mapping[str, PositionSpec]
-) -> Columns:
-    groups: list[tuple[Groups, list[Groups]]] = []
-    for row, e in enumerate(encoded):
-        with naming(row):
-            response = len(e.label_ids) - 1
-            for name in reads:
-                if name not in e.sources:
-                    raise ConfigError(f"a site reads source {name!r}, which pairs do not have", got=sorted(e.sources))
-            found = [resolve(read, e.sources[name], response) for name, read in reads.items()]
-            groups.append((resolve(write, e.base, response), found))
-    mentions = write.kind == "span" and all(read.kind == "span" for read in reads.values())
-    out: Columns = {f"write:{number}": [], **{f"read:{number}:{name}": [] for name in reads}}
-    for row, (e, (base, sources)) in enumerate(zip(encoded, groups, strict=True)):
-        with naming(row):
-            written, aligned = _aligned(e, base, sources, mentions)
-            out[f"write:{number}"].append(written)
-            for name, read_at in zip(reads, aligned, strict=True):
-                out[f"read:{number}:{name}"].append(read_at)
-    for i, name in enumerate(reads):
-        if not mentions and all(is_broadcast(sources[i]) for _, sources in groups):
-            out[f"read:{number}:{name}"] = [sources[i][0][:1] for _, sources in groups]
-    return out
-
-
-def _aligned(
-    encoded: Encoded, base: Groups, sources: Sequence[Groups], mentions: bool
-) -> tuple[list[int], list[list[int]]]:
-    try:
-        return align(base, sources, mentions)
-    except InputError as error:
-        texts = "; ".join(f"{name} {prompt.text!r}" for name, prompt in encoded.sources.items())
-        got = f"{error.got} in base {encoded.base.text!r}; {texts}"
-        raise type(error)(error.what, got=got, remedy=error.remedy) from error
 
 
 def _choices(bases: Sequence[EncodedPrompt], labels: tuple[str, ...], encoder: Encoder) -> list[tuple[int, ...]]:
@@ -180,10 +111,6 @@ def _agreed(what: str, values: Sequence[Any]) -> Any:
                 remedy="make one dataset of each kind",
             )
     return values[0]
-
-
-def _parsed(spec: str | PositionSpec) -> PositionSpec:
-    return parse_positions(spec) if isinstance(spec, str) else spec
 
 
 def _in_rows(prompts: Iterator[EncodedPrompt], n: int) -> list[EncodedPrompt]:

@@ -9,21 +9,19 @@ from das.types import MARK, Prompt, SpanFinder
 
 #: What decoding gives for a character of which some bytes are still missing.
 _PARTIAL = "\ufffd"
+#: A prompt as users give it: text that may hold [[marks]], or a `Prompt` with its own spans.
+AnyPrompt = str | Prompt
 
 
-def prompt_from_text(text: str, finder: SpanFinder | None = None, span: str | None = None) -> Prompt:
-    """A prompt whose `[[...]]` marks, or else the finder's words, are a span; without either it has none.
-
-    Args:
-        text: raw text; marks are stripped.
-        finder: finds the span in text without marks.
-        span: the marked span's name; by default the finder's.
-    """
-    marked = Prompt.from_marked(text, span or (finder.span if finder is not None else MARK))
-    if marked.spans or finder is None:
-        return marked
-    mentions = finder.find(text)
-    return Prompt(text, {finder.span: mentions} if mentions else {})
+def as_prompt(given: AnyPrompt, names: Sequence[str] = (), finder: SpanFinder | None = None) -> Prompt:
+    """A prompt in which [[marks]] are the spans called `names`, else the finder's words are, else nothing is."""
+    if isinstance(given, Prompt):
+        return given
+    marked = Prompt.from_marked(given)
+    if marked.spans:
+        return Prompt(marked.text, dict.fromkeys([*names] or [MARK], marked.spans[MARK]))
+    mentions = finder.find(given) if finder is not None else ()
+    return Prompt(given, {finder.span: mentions} if finder is not None and mentions else {})
 
 
 def prompt_from_ids(

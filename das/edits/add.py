@@ -1,34 +1,49 @@
 """Add: a constant is added to the coordinates, scaled by a steering factor where one is given (signed).
 
 Equation   z' = z + f value     value (rank,), f (B,) or 1
+Calibrated by a concept's statistics, value is a+ - a- (unit "gap") or the largest coordinate seen (unit "maximum").
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, final
+from typing import Any, Literal, final
 
 import torch
+from torch import nn
 
-from das.batch import Context
+from das.context import Context
 from das.edits.base import Edit, EditResult
-from das.edits.clamp import Vector
-from das.shapes import Coordinates, SourceActivation, SourceCoordinates
+from das.errors import UnknownChoiceError
+from das.factors import Factors, Vector
+from das.shapes import Activation, Coordinates, SourceCoordinates
+
+Unit = Literal["gap", "maximum"]
 
 
 @final
 class Add(Edit):
-    """Shift coordinates by `value`."""
+    """Shift coordinates by `value`.
 
-    value: torch.Tensor
+    Args:
+        rank: number of coordinates.
+        value: the shift; zero if None.
+        learned: train it (LoBiReFT).
+        unit: what a factor of one means once calibrated.
+    """
 
-    def __init__(self, rank: int, value: Vector | None = None) -> None:
+    factor = "any"
+
+    def __init__(self, rank: int, value: Vector | None = None, learned: bool = False, unit: Unit = "gap") -> None:
         super().__init__()
-        self.rank = rank
-        self.register_buffer("value", torch.zeros(rank) if value is None else value.detach().float().clone())
+        if unit not in ("gap", "maximum"):
+            raise UnknownChoiceError("unit of a shift", unit, ("gap", "maximum"))
+        self.rank, self.learned, self.unit = rank, learned, unit
+        start = torch.zeros(rank) if value is None else value.detach().float().clone()
+        self.value = nn.Parameter(start, requires_grad=learned)
 
     def forward(
-        self, z: Coordinates, h: SourceActivation, sources: Mapping[str, SourceCoordinates], ctx: Context
+        self, z: Coordinates, h: Activation, sources: Mapping[str, SourceCoordinates], ctx: Context
     ) -> EditResult:
         """The shifted coordinates."""
         factor = 1.0 if ctx.factor is None else ctx.factor.to(z)[:, None, None]
@@ -36,4 +51,13 @@ class Add(Edit):
 
     def params(self) -> dict[str, Any]:
         """Constructor arguments."""
-        return {"rank": self.rank}
+        return {"rank": self.rank, "learned": self.learned, "unit": self.unit}
+
+    def calibrated(self, factors: Factors) -> Add:
+        """By the distance of the concept's two means, or by its largest coordinate."""
+        value = factors.positive - factors.negative if self.unit == "gap" else factors.maximum
+        return Add(self.rank, value, unit=self.unit)
+
+    def at(self, value: Vector) -> Add:
+        """By raw coordinates."""
+        return Add(self.rank, value, unit=self.unit)

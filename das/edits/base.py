@@ -1,37 +1,62 @@
 """The interface of an edit: `edit(z, h, sources, ctx) -> (z', aux)`.
 
-`sources` maps source names to *their* coordinates in the same featurizer. `aux` carries penalties and latents that an
-objective may use; an edit keeps no state between calls.
+`sources` maps source names to *their* coordinates in the same frame. `aux` carries latents that an objective may use
+and, under names "penalty/...", scalars that training adds to the loss. An edit keeps no state between calls.
+
+An edit that steers may implement `Calibrated` (it uses a concept's statistics) and `Valued` (it takes coordinates).
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from typing import Literal, Protocol, runtime_checkable
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from das.batch import Context
-from das.shapes import Coordinates, SourceActivation, SourceCoordinates
+from das.context import Context
+from das.factors import Factors, Vector
+from das.part import Part
+from das.shapes import Activation, Coordinates, SourceCoordinates
 
 EditResult = tuple[Coordinates, dict[str, Tensor]]
+#: Which steering factors make sense: "none", any but 0 ("nonzero"), or "any".
+Takes = Literal["none", "nonzero", "any"]
 
 
-class Edit(nn.Module, ABC):
-    """Abstract."""
+class Edit(Part, ABC):
+    """Abstract.
 
-    @property
-    def sources(self) -> tuple[str, ...]:
-        """Names of the sources this edit needs; empty for edits without one."""
-        return ()
+    Attributes:
+        sources: names of the sources it needs; empty for edits without one.
+        aligned: whether it needs as many positions (or one) of each source as it writes; others get all that are read.
+        factor: which steering factors it takes.
+    """
+
+    sources: tuple[str, ...] = ()
+    aligned: bool = True
+    factor: Takes = "none"
 
     @abstractmethod
     def forward(
-        self, z: Coordinates, h: SourceActivation, sources: Mapping[str, SourceCoordinates], ctx: Context
+        self, z: Coordinates, h: Activation, sources: Mapping[str, SourceCoordinates], ctx: Context
     ) -> EditResult:
         """New coordinates (B, P, rank) and aux values."""
 
-    def params(self) -> dict[str, Any]:
-        """Constructor arguments as plain data (tensors live in the state dict)."""
-        return {}
+
+@runtime_checkable
+class Calibrated(Protocol):
+    """An edit that steers by a concept's statistics."""
+
+    def calibrated(self, factors: Factors) -> Edit:
+        """The edit that knows them."""
+        ...
+
+
+@runtime_checkable
+class Valued(Protocol):
+    """An edit that steers by raw coordinates."""
+
+    def at(self, value: Vector) -> Edit:
+        """The edit with these coordinates (rank,)."""
+        ...

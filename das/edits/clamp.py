@@ -1,6 +1,6 @@
 """Clamp: coordinates are set to a constant, scaled by a steering factor where one is given.
 
-Equation   z' = value                                  without a factor
+Equation   z' = a+                                     without a factor
            z' = |f| a+ if f > 0, |f| a- if f < 0       with per-row factors f (the meaning of "factor" in das)
 Shapes     a+, a- (rank,): mean coordinates of the positive and the negative concept value; f (B,)
 """
@@ -11,32 +11,37 @@ from collections.abc import Mapping
 from typing import Any, final
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
-from das.batch import Context
+from das.context import Context
 from das.edits.base import Edit, EditResult
-from das.shapes import Coordinates, SourceActivation, SourceCoordinates
-
-Vector = Float[Tensor, " rank"]
+from das.factors import Factors, Vector
+from das.shapes import Activation, Coordinates, SourceCoordinates
 
 
 @final
 class Clamp(Edit):
-    """Set coordinates to `positive` (or, under a negative factor, to `negative`)."""
+    """Set coordinates to `positive` (or, under a negative factor, to `negative`).
 
-    positive: Tensor
+    Args:
+        rank: number of coordinates.
+        positive, negative: a+ and a-; zero if None.
+        learned: train a+ (ConsReFT).
+    """
+
+    factor = "nonzero"
     negative: Tensor
 
-    def __init__(self, rank: int, positive: Vector | None = None, negative: Vector | None = None) -> None:
+    def __init__(
+        self, rank: int, positive: Vector | None = None, negative: Vector | None = None, learned: bool = False
+    ) -> None:
         super().__init__()
-        self.rank = rank
-        zeros = torch.zeros(rank)
-        self.register_buffer("positive", zeros if positive is None else positive.detach().float().clone())
-        self.register_buffer("negative", zeros.clone() if negative is None else negative.detach().float().clone())
+        self.rank, self.learned = rank, learned
+        self.positive = nn.Parameter(_vector(positive, rank), requires_grad=learned)
+        self.register_buffer("negative", _vector(negative, rank))
 
     def forward(
-        self, z: Coordinates, h: SourceActivation, sources: Mapping[str, SourceCoordinates], ctx: Context
+        self, z: Coordinates, h: Activation, sources: Mapping[str, SourceCoordinates], ctx: Context
     ) -> EditResult:
         """The constant, scaled per row."""
         if ctx.factor is None:
@@ -47,4 +52,16 @@ class Clamp(Edit):
 
     def params(self) -> dict[str, Any]:
         """Constructor arguments."""
-        return {"rank": self.rank}
+        return {"rank": self.rank, "learned": self.learned}
+
+    def calibrated(self, factors: Factors) -> Clamp:
+        """At the concept's two means."""
+        return Clamp(self.rank, factors.positive, factors.negative)
+
+    def at(self, value: Vector) -> Clamp:
+        """At raw coordinates."""
+        return Clamp(self.rank, value)
+
+
+def _vector(value: Vector | None, rank: int) -> Tensor:
+    return torch.zeros(rank) if value is None else value.detach().float().clone()

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, final
 
-from das.batch import Context
+from das.context import Context
 from das.edits.base import Edit, EditResult
 from das.errors import CapabilityError
-from das.shapes import Coordinates, SourceActivation, SourceCoordinates
+from das.shapes import Activation, Coordinates, SourceCoordinates
 from das.types import SOURCE
 
 
@@ -22,25 +22,21 @@ class Swap(Edit):
 
     def __init__(self, source: str = SOURCE) -> None:
         super().__init__()
-        self.source = source
-
-    @property
-    def sources(self) -> tuple[str, ...]:
-        """The one source."""
-        return (self.source,)
+        self.sources = (source,)
 
     def forward(
-        self, z: Coordinates, h: SourceActivation, sources: Mapping[str, SourceCoordinates], ctx: Context
+        self, z: Coordinates, h: Activation, sources: Mapping[str, SourceCoordinates], ctx: Context
     ) -> EditResult:
         """The source's coordinates."""
-        if self.source not in sources:
+        [name] = self.sources
+        if name not in sources:
             raise CapabilityError(
                 "a swap needs its source's activations",
-                got=f"sources {sorted(sources)}, wanted {self.source!r}",
+                got=f"sources {sorted(sources)}, wanted {name!r}",
                 remedy="give them, or steer with clamp, add or ablate instead",
             )
-        return sources[self.source].expand_as(z), {}
+        return sources[name].expand_as(z), {}
 
     def params(self) -> dict[str, Any]:
         """Constructor arguments."""
-        return {"source": self.source}
+        return {"source": self.sources[0]}

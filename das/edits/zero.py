@@ -6,13 +6,13 @@ Equation   z' = 0
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import final
+from typing import Any, final
 
 import torch
 
-from das.batch import Context
+from das.context import Context
 from das.edits.base import Edit, EditResult
-from das.shapes import Coordinates, SourceActivation, SourceCoordinates
+from das.shapes import Activation, Coordinates, SourceCoordinates
 
 
 @final
@@ -20,7 +20,11 @@ class Zero(Edit):
     """Set coordinates to zero."""
 
     def forward(
-        self, z: Coordinates, h: SourceActivation, sources: Mapping[str, SourceCoordinates], ctx: Context
+        self, z: Coordinates, h: Activation, sources: Mapping[str, SourceCoordinates], ctx: Context
     ) -> EditResult:
         """Zeros."""
         return torch.zeros_like(z), {}
+
+    def params(self) -> dict[str, Any]:
+        """Constructor arguments: none."""
+        return {}

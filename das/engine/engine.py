@@ -14,7 +14,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from das.batch import Context, Outputs, PairBatch, Positions, TokenBatch
+from das.batch import PairBatch, Positions, TokenBatch
+from das.context import Context
 from das.engine.bypass import LOCK
 from das.engine.hooks import Visitor, captures, gather_positions, put_positions, spliced
 from das.engine.layout import layout
@@ -23,20 +24,21 @@ from das.errors import SiteError
 from das.interventions.base import Intervention
 from das.interventions.sets import InterventionSet, Placement
 from das.models.families import BoundSite, ModelView
+from das.outputs import FrozenRun, Outputs
 from das.types import Site
 
 
 @dataclass(frozen=True)
 class SourceState:
-    """What the frozen source runs contribute to a batch.
+    """What frozen runs contribute to a batch.
 
     Attributes:
         reads: for every placement, source name -> activations (B, P or 1, width).
-        target_hidden: the counterfactual run's head inputs at the label positions, (B, K, width), if asked for.
+        hidden: head inputs of the frozen runs asked for, at the label positions, (B, K, width).
     """
 
     reads: tuple[Mapping[str, Tensor], ...]
-    target_hidden: Tensor | None
+    hidden: Mapping[FrozenRun, Tensor]
 
 
 @torch.no_grad()
@@ -78,19 +80,15 @@ class Engine:
         """The lowest block that has to run again after an edit: where forwards resume."""
         return min(w.block for w in self.writes)
 
-    def widths(self) -> tuple[int, ...]:
-        """Width of every written site."""
-        return tuple(w.width for w in self.writes)
-
     @torch.no_grad()
-    def sources(self, batch: PairBatch, target: bool) -> SourceState:
+    def sources(self, batch: PairBatch, runs: frozenset[FrozenRun] = frozenset()) -> SourceState:
         """Read every source once, no further than its last use; the target's run goes on to the head."""
         reads: list[dict[str, Tensor]] = [{} for _ in self.placements]
-        target_hidden = None
+        hidden: dict[FrozenRun, Tensor] = {}
         for name, tokens in batch.sources.items():
             slots = [i for i, read in enumerate(self.reads) if name in read]
             wanted = [(self.reads[i][name], batch.reads[i][name]) for i in slots]
-            if on_target := target and name == batch.target:
+            if on_target := "target" in runs and name == batch.target:
                 assert batch.target_positions is not None
                 wanted.append((self._head_input(), Positions(batch.target_positions, batch.label_mask)))
             if not wanted:
@@ -99,8 +97,11 @@ class Engine:
             for i, activation in zip(slots, found, strict=False):
                 reads[i][name] = activation
             if on_target:
-                target_hidden = found[-1]
-        return SourceState(tuple(reads), target_hidden)
+                hidden["target"] = found[-1]
+        if "reference" in runs:
+            where = Positions(batch.label_positions, batch.label_mask)
+            [hidden["reference"]] = read(self.view, batch.base, [(self._head_input(), where)])
+        return SourceState(tuple(reads), hidden)
 
     def outputs(
         self,
@@ -119,7 +120,7 @@ class Engine:
             state: the base up to the resume block; None runs the whole base through hooks.
             progress: share of training done.
         """
-        aux: dict[str, Tensor] = {}
+        aux: list[Mapping[str, Tensor]] = [{} for _ in self.placements]
         origin = torch.zeros_like(batch.rows) if state is None else layout(batch).start
         visitors = [
             self._visitor(i, x, batch, origin, sources.reads[i], aux, progress) for i, x in enumerate(interventions)
@@ -134,11 +135,11 @@ class Engine:
             resumed = run_from(self.view, self.block, state, residual, columns, later)
             assert resumed is not None
             logits = resumed
-        target = None if sources.target_hidden is None else self.target_logits(sources.target_hidden)
-        return Outputs(logits, target, aux)
+        runs = {name: self.head_logits(hidden) for name, hidden in sources.hidden.items()}
+        return Outputs(logits, runs, tuple(aux))
 
     @torch.no_grad()
-    def target_logits(self, hidden: Tensor) -> Tensor:
+    def head_logits(self, hidden: Tensor) -> Tensor:
         """Logits of stored head inputs."""
         return head_logits(self.view, hidden)
 
@@ -166,20 +167,19 @@ class Engine:
         batch: PairBatch,
         origin: Tensor,
         sources: Mapping[str, Tensor],
-        aux: dict[str, Tensor],
+        aux: list[Mapping[str, Tensor]],
         progress: float,
     ) -> Visitor:
         write = batch.writes[i]
         where = Positions((write.index - origin[:, None]).clamp(min=0), write.mask)
-        real = batch.base.position_ids.gather(1, write.index)
+        ctx = Context(
+            token_mask=write.mask, position_ids=batch.base.position_ids.gather(1, write.index), factor=batch.factor,
+            per_row=batch.per_row, source_masks={n: p.mask for n, p in batch.reads[i].items()}, progress=progress,
+        )  # fmt: skip
 
         def visit(hidden: Tensor) -> Tensor:
-            h = gather_positions(hidden, where.index)
-            ctx = Context(
-                token_mask=write.mask, position_ids=real, base_hidden=h, source_hidden=sources, progress=progress
-            )
-            edited = intervention(h, sources, ctx)
-            aux.update({f"{i}/{k}": v for k, v in edited.aux.items()})
+            edited = intervention(gather_positions(hidden, where.index), sources, ctx)
+            aux[i] = edited.aux
             return put_positions(hidden, where.index, where.mask, edited.activation)
 
         return visit

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, final, runtime_checkable
 
 from das.batch import PairBatch
 from das.engine.engine import Engine, SourceState
 from das.engine.layout import layout
 from das.engine.resume import BaseState, base_state
 from das.engine.store import RowStore, row_bytes
+from das.outputs import FrozenRun
 
 Tier = Literal["all", "prefix", "hooks"]
 TIERS: tuple[Tier, ...] = ("all", "prefix", "hooks")
@@ -54,13 +55,14 @@ class Extent:
         return cls(before, after, labels, tuple(reads))
 
 
+@final
 class Kept:
     """The kept tensors of one dataset, by row."""
 
-    def __init__(self, engine: Engine, rows: int, target: bool, extent: Extent) -> None:
-        self.engine, self.n, self.target, self.extent = engine, rows, target, extent
+    def __init__(self, engine: Engine, rows: int, runs: frozenset[FrozenRun], extent: Extent) -> None:
+        self.engine, self.n, self.runs, self.extent = engine, rows, runs, extent
         self.read = tuple({k: RowStore(rows, p, 1, "right") for k, p in read.items()} for read in extent.reads)
-        self.hidden = RowStore(rows, extent.labels, 1, "right")
+        self.hidden = {name: RowStore(rows, extent.labels, 1, "right") for name in sorted(runs)}
         self.residual = RowStore(rows, extent.after, 1, "right")
         depth = engine.view.n_layers - engine.block if extent.before else 0
         self.keys = tuple(RowStore(rows, extent.before, 2, "left") for _ in range(depth))
@@ -68,12 +70,12 @@ class Kept:
 
     def add(self, batch: PairBatch, base: bool) -> None:
         """Compute and keep one chunk."""
-        sources = self.engine.sources(batch, self.target)
+        sources = self.engine.sources(batch, self.runs)
         for stores, read in zip(self.read, sources.reads, strict=True):
             for name, activation in read.items():
                 stores[name].put(batch.rows, activation)
-        if sources.target_hidden is not None:
-            self.hidden.put(batch.rows, sources.target_hidden)
+        for run, hidden in sources.hidden.items():
+            self.hidden[run].put(batch.rows, hidden)
         if base:
             state = base_state(self.engine.view, self.engine.block, batch)
             self.residual.put(batch.rows, state.residual)
@@ -87,8 +89,8 @@ class Kept:
             {k: s.get(batch.rows, batch.reads[i][k].index.shape[1]) for k, s in stores.items()}
             for i, stores in enumerate(self.read)
         )
-        hidden = self.hidden.get(batch.rows, batch.label_ids.shape[1]) if self.target else None
-        return SourceState(reads, hidden)
+        labels = batch.label_ids.shape[1]
+        return SourceState(reads, {run: store.get(batch.rows, labels) for run, store in self.hidden.items()})
 
     def state(self, batch: PairBatch) -> BaseState:
         """What `base_state` would compute for this batch."""
@@ -104,12 +106,11 @@ class Kept:
 
     def choose(self, batch: PairBatch, budget: int) -> tuple[Tier, str]:
         """The highest tier whose tensors fit the budget, measured on one chunk."""
-        sources = self.engine.sources(batch, self.target)
+        sources = self.engine.sources(batch, self.runs)
         light = sum(
             row_bytes(a, 1, self.extent.reads[i][k]) for i, read in enumerate(sources.reads) for k, a in read.items()
         )
-        if sources.target_hidden is not None:
-            light += row_bytes(sources.target_hidden, 1, self.extent.labels)
+        light += sum(row_bytes(hidden, 1, self.extent.labels) for hidden in sources.hidden.values())
         state = base_state(self.engine.view, self.engine.block, batch)
         heavy = row_bytes(state.residual, 1, self.extent.after)
         heavy += sum(row_bytes(t, 2, self.extent.before) for t in (*state.keys, *state.values))
@@ -127,7 +128,7 @@ class Kept:
     def _stores(self) -> Iterator[RowStore]:
         for read in self.read:
             yield from read.values()
-        yield from (self.hidden, self.residual, *self.keys, *self.values)
+        yield from (*self.hidden.values(), self.residual, *self.keys, *self.values)
 
 
 def _mib(size: int) -> int:

@@ -15,13 +15,14 @@ from typing import Literal, final
 from rich.progress import track
 from torch import nn
 
-from das.batch import Outputs, PairBatch
+from das.batch import PairBatch
 from das.engine.engine import Engine
 from das.engine.kept import TIERS, Extent, Kept, PairData, Tier
 from das.engine.resume import base_state
 from das.errors import UnknownChoiceError
 from das.interventions.sets import InterventionSet
 from das.models.layouts import LAYOUTS
+from das.outputs import FrozenRun, Outputs
 
 logger = logging.getLogger("das.engine")
 
@@ -30,13 +31,13 @@ logger = logging.getLogger("das.engine")
 class Prepared:
     """An engine with whatever it keeps of one dataset. Use `prepare` to make one."""
 
-    def __init__(self, engine: Engine, tier: Tier, reason: str, target: bool, kept: Kept | None) -> None:
-        self.engine, self.tier, self.reason, self.target, self._kept = engine, tier, reason, target, kept
+    def __init__(self, engine: Engine, tier: Tier, reason: str, runs: frozenset[FrozenRun], kept: Kept | None) -> None:
+        self.engine, self.tier, self.reason, self.runs, self._kept = engine, tier, reason, runs, kept
 
     def outputs(self, batch: PairBatch, interventions: InterventionSet, progress: float = 1.0) -> Outputs:
         """Intervened logits (and target logits) of a batch of the prepared dataset, with gradients."""
         if self._kept is None:
-            return self.engine.outputs(batch, interventions, self.engine.sources(batch, self.target), None, progress)
+            return self.engine.outputs(batch, interventions, self.engine.sources(batch, self.runs), None, progress)
         sources = self._kept.sources(batch)
         state = (
             self._kept.state(batch) if self.tier == "all" else base_state(self.engine.view, self.engine.block, batch)
@@ -53,7 +54,7 @@ def prepare(
     engine: Engine,
     data: PairData,
     *,
-    target: bool = False,
+    runs: frozenset[FrozenRun] = frozenset(),
     tier: Tier | Literal["auto"] = "auto",
     budget_bytes: int = 4 << 30,
     batch_size: int = 64,
@@ -64,7 +65,7 @@ def prepare(
     Args:
         engine: model and placements.
         data: the dataset the steps will take their batches from.
-        target: whether the counterfactual run's own distribution is needed.
+        runs: frozen runs whose logits are needed beside the intervened run's.
         tier: "auto" picks the highest tier that fits; a tier that the model does not allow falls back to "hooks".
         budget_bytes: most memory the kept tensors may take under "auto".
         batch_size: rows per collecting forward.
@@ -76,16 +77,16 @@ def prepare(
     if tier == "hooks" or obstacle:
         reason = obstacle or "asked for"
         logger.info("engine tier: hooks (%s)", reason)
-        return Prepared(engine, "hooks", reason, target, None)
+        return Prepared(engine, "hooks", reason, runs, None)
     chunks = [range(i, min(i + batch_size, len(data))) for i in range(0, len(data), batch_size)]
-    kept = Kept(engine, len(data), target, Extent.of(data, chunks, engine))
+    kept = Kept(engine, len(data), runs, Extent.of(data, chunks, engine))
     chosen, reason = (tier, "asked for") if tier != "auto" else kept.choose(data.collate(chunks[0]), budget_bytes)
     logger.info("engine tier: %s (%s)", chosen, reason)
     if chosen == "hooks":
-        return Prepared(engine, "hooks", reason, target, None)
+        return Prepared(engine, "hooks", reason, runs, None)
     for rows in track(chunks, "reading sources and prefixes", disable=not progress, transient=True):
         kept.add(data.collate(rows), base=chosen == "all")
-    return Prepared(engine, chosen, reason, target, kept)
+    return Prepared(engine, chosen, reason, runs, kept)
 
 
 def why_not_resumable(engine: Engine) -> str | None:

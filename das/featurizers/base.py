@@ -1,22 +1,59 @@
-"""The interface of a featurizer: `coordinates(h) -> z` and `lift(dz) -> dh`.
+"""The interface of a featurizer: once per forward it gives a frame, in which activations have coordinates.
 
-An intervention computes `h + lift(gate * (edit(z) - z))`, so a featurizer never has to reconstruct `h`: what its
-coordinates do not cover stays untouched, exactly.
+An intervention computes `h + lift(gate * (edit(z) - z))` with `z = coordinates(h)`, so a frame never has to reconstruct
+`h`: what its coordinates do not cover stays untouched, exactly.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from dataclasses import dataclass
+from typing import Protocol, final, runtime_checkable
 
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor
 
-from das.batch import Context
-from das.shapes import Coordinates, SourceActivation
+from das.context import Context
+from das.part import Part
+from das.shapes import Basis, SourceActivation, SourceCoordinates
 
 
-class Featurizer(nn.Module, ABC):
-    """Abstract. Parameters live in fp32; inputs arrive in fp32 (or fp64), whatever the model's dtype.
+@runtime_checkable
+class Frame(Protocol):
+    """Coordinates of activations, and activations of changes of coordinates."""
+
+    def coordinates(self, h: SourceActivation) -> SourceCoordinates:
+        """Coordinates (B, P, rank) of activations (B, P, width)."""
+        ...
+
+    def lift(self, dz: SourceCoordinates) -> SourceActivation:
+        """The change of the activation, (B, P, width), that a change of coordinates (B, P, rank) stands for."""
+        ...
+
+
+@final
+@dataclass(frozen=True)
+class LinearFrame:
+    """Coordinates read along the columns of one matrix and written along those of another.
+
+    Equation   coordinates(h) = read^T h,  lift(dz) = write dz
+    Shapes     (width, rank), or (B, width, rank) where every row has its own
+    """
+
+    read: Float[Tensor, "*rows width rank"]
+    write: Float[Tensor, "*rows width rank"]
+
+    def coordinates(self, h: SourceActivation) -> SourceCoordinates:
+        """read^T h."""
+        return h @ self.read.to(h.dtype)
+
+    def lift(self, dz: SourceCoordinates) -> SourceActivation:
+        """write dz."""
+        return dz @ self.write.to(dz.dtype).mT
+
+
+class Featurizer(Part, ABC):
+    """Abstract. Parameters live in fp32; activations arrive in fp32 (or fp64), whatever the model's dtype.
 
     Attributes:
         width: size of the activation.
@@ -27,23 +64,15 @@ class Featurizer(nn.Module, ABC):
     rank: int
 
     @abstractmethod
-    def coordinates(self, h: SourceActivation, ctx: Context) -> Coordinates:
-        """Coordinates (B, P, rank) of activations (B, P, width)."""
+    def frame(self, ctx: Context) -> Frame:
+        """The frame of one forward. Called once, so whatever is costly (a QR, a hypernetwork) belongs here."""
 
-    @abstractmethod
-    def lift(self, dz: Coordinates, ctx: Context) -> SourceActivation:
-        """The change of the activation, (B, P, width), that a change of coordinates (B, P, rank) stands for."""
 
-    @abstractmethod
-    def params(self) -> dict[str, Any]:
-        """Constructor arguments as plain data: with them and the state dict an artifact rebuilds the featurizer."""
+@runtime_checkable
+class Spanning(Protocol):
+    """A featurizer whose coordinates span a fixed subspace."""
 
-    def invariants(self) -> dict[str, float]:
-        """Name -> violation (0 is perfect) of what must hold, e.g. `{"orthonormal": max |R^T R - I|}`."""
-        return {}
-
-    def project_gradient(self) -> None:
-        """Replace the parameters' gradient by its tangent part before an optimiser step. Nothing to do by default."""
-
-    def retract(self) -> None:
-        """Return the parameters to their manifold after an optimiser step. Nothing to do by default."""
+    @property
+    def basis(self) -> Basis:
+        """An orthonormal basis of it, (width, rank)."""
+        ...

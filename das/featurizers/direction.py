@@ -2,7 +2,7 @@
 
 Equation   coordinates(h) = v^T h,  lift(dz) = v dz,  ||v|| = 1
 Shapes     h (B, P, width) -> z (B, P, 1); v (width,) in fp32, renormalised after every optimiser step
-Raises     InputError for a zero or non-finite vector
+Raises     InputError for a zero or non-finite vector, or one of another width
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from das.batch import Context
+from das.context import Context
 from das.errors import InputError
-from das.featurizers.base import Featurizer
-from das.shapes import Basis, Coordinates, SourceActivation
+from das.featurizers.base import Featurizer, LinearFrame
+from das.shapes import Basis
 
 
 @final
@@ -34,24 +34,23 @@ class Direction(Featurizer):
     def __init__(self, width: int, vector: Float[Tensor, " width"] | None = None, learned: bool = True) -> None:
         super().__init__()
         self.width, self.learned = width, learned
-        start = torch.randn(width) if vector is None else vector.detach().float()
-        norm = start.norm()
+        start = torch.randn(width) if vector is None else vector.detach()
+        if start.shape != (width,):
+            raise InputError("a direction has the wrong shape", got=f"{tuple(start.shape)} for ({width},)")
+        norm = start.double().norm()
         if not (torch.isfinite(norm) and norm > 0):
             raise InputError("a direction needs a finite, non-zero vector", got=f"norm {float(norm)}")
-        self.vector = nn.Parameter(start / norm, requires_grad=learned)
+        self.vector = nn.Parameter((start.double() / norm).float(), requires_grad=learned)
 
     @property
     def basis(self) -> Basis:
         """v as a (width, 1) basis."""
         return self.vector[:, None]
 
-    def coordinates(self, h: SourceActivation, ctx: Context) -> Coordinates:
-        """v^T h."""
-        return h @ self.basis.to(h.dtype)
-
-    def lift(self, dz: Coordinates, ctx: Context) -> SourceActivation:
-        """v dz."""
-        return dz * self.vector.to(dz.dtype)
+    def frame(self, ctx: Context) -> LinearFrame:
+        """v both ways."""
+        basis = self.basis
+        return LinearFrame(basis, basis)
 
     def params(self) -> dict[str, Any]:
         """Constructor arguments."""

@@ -8,24 +8,28 @@ from __future__ import annotations
 
 from typing import Any, final
 
-from das.batch import Context
+from das.context import Context
 from das.featurizers.base import Featurizer
-from das.shapes import Coordinates, SourceActivation
+from das.shapes import SourceActivation, SourceCoordinates
 
 
 @final
 class Identity(Featurizer):
-    """All neurons of the site."""
+    """All neurons of the site; its own frame."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.width = self.rank = width
 
-    def coordinates(self, h: SourceActivation, ctx: Context) -> Coordinates:
+    def frame(self, ctx: Context) -> Identity:
+        """Itself."""
+        return self
+
+    def coordinates(self, h: SourceActivation) -> SourceCoordinates:
         """The activation itself."""
         return h
 
-    def lift(self, dz: Coordinates, ctx: Context) -> SourceActivation:
+    def lift(self, dz: SourceCoordinates) -> SourceActivation:
         """The change itself."""
         return dz
 

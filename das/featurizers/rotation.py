@@ -5,10 +5,10 @@ Shapes     h (B, P, width) -> z (B, P, rank); R is fp32 whatever the model's dty
 Keeping R orthonormal
     "retract"  (default) R is a parameter whose gradient is projected on the tangent space before every optimiser step,
                and which a sign-fixed thin QR returns to the manifold after it: R^T R = I holds whenever a forward runs
-    "qr"       R is the Q of a thin QR of the parameter, inside the graph
+    "qr"       R is the Q of a thin QR of the parameter, inside the graph, once per forward
 Both cost O(width rank^2). torch's own orthogonal parametrisation costs O(width^2), has no bf16, and AdamW's weight
 decay turns its basis to zero.
-Raises     InputError if not 1 <= rank <= width
+Raises     InputError if not 1 <= rank <= width, or for a given basis that is not orthonormal or of another shape
 """
 
 from __future__ import annotations
@@ -18,13 +18,16 @@ from typing import Any, Literal, final
 import torch
 from torch import nn
 
-from das.batch import Context
-from das.errors import UnknownChoiceError
-from das.featurizers.base import Featurizer
+from das.context import Context
+from das.errors import InputError, UnknownChoiceError
+from das.featurizers.base import Featurizer, LinearFrame
 from das.geometry import orthonormality_residual, orthonormalize, random_orthonormal
-from das.shapes import Basis, Coordinates, SourceActivation
+from das.shapes import Basis
 
 Parametrization = Literal["retract", "qr"]
+
+#: Largest max |R^T R - I| of a basis that training may start from.
+_ORTHONORMAL = 1e-5
 
 
 @final
@@ -35,7 +38,7 @@ class Rotation(Featurizer):
         width: activation size.
         rank: dimension of the subspace.
         parametrization: how orthonormality is kept, "retract" or "qr".
-        basis: start from this basis instead of a random one (must be orthonormal to 1e-5 under "retract").
+        basis: start from this orthonormal basis instead of a random one.
         learned: False freezes the basis (controls, closed-form estimates).
     """
 
@@ -51,7 +54,7 @@ class Rotation(Featurizer):
         if parametrization not in ("retract", "qr"):
             raise UnknownChoiceError("parametrization", parametrization, ("retract", "qr"))
         self.width, self.rank, self.parametrization, self.learned = width, rank, parametrization, learned
-        start = random_orthonormal(width, rank) if basis is None else basis.detach().float().clone()
+        start = random_orthonormal(width, rank) if basis is None else _checked(basis, width, rank)
         self.weight = nn.Parameter(start, requires_grad=learned)
 
     @property
@@ -59,13 +62,10 @@ class Rotation(Featurizer):
         """R, (width, rank)."""
         return self.weight if self.parametrization == "retract" else orthonormalize(self.weight)
 
-    def coordinates(self, h: SourceActivation, ctx: Context) -> Coordinates:
-        """R^T h."""
-        return h @ self.basis.to(h.dtype)
-
-    def lift(self, dz: Coordinates, ctx: Context) -> SourceActivation:
-        """R dz."""
-        return dz @ self.basis.to(dz.dtype).T
+    def frame(self, ctx: Context) -> LinearFrame:
+        """R both ways."""
+        basis = self.basis
+        return LinearFrame(basis, basis)
 
     def params(self) -> dict[str, Any]:
         """Constructor arguments."""
@@ -92,3 +92,16 @@ class Rotation(Featurizer):
         """Back to orthonormal columns after an optimiser step."""
         if self.learned and self.parametrization == "retract":
             self.weight.copy_(orthonormalize(self.weight))
+
+
+def _checked(basis: torch.Tensor, width: int, rank: int) -> torch.Tensor:
+    start = basis.detach().float().clone()
+    if start.shape != (width, rank):
+        raise InputError("a basis has the wrong shape", got=f"{tuple(start.shape)} for ({width}, {rank})")
+    residual = orthonormality_residual(start)
+    if not residual <= _ORTHONORMAL:
+        raise InputError(
+            "a basis must have orthonormal columns", got=f"residual {residual:.3g}",
+            remedy="orthonormalise it: das.geometry.orthonormalize(basis)",
+        )  # fmt: skip
+    return start

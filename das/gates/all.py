@@ -5,17 +5,21 @@ Equation   gate = 1
 
 from __future__ import annotations
 
-from typing import final
+from typing import Any, final
 
-from das.batch import Context
+from das.context import Context
 from das.gates.base import Gate, GateResult
-from das.shapes import Coordinates, SourceActivation
+from das.shapes import Activation, Coordinates
 
 
 @final
 class All(Gate):
     """No gating."""
 
-    def forward(self, z: Coordinates, h: SourceActivation, ctx: Context) -> GateResult:
-        """None: the whole change."""
-        return None, {}
+    def forward(self, z: Coordinates, h: Activation, ctx: Context) -> GateResult:
+        """One."""
+        return z.new_ones(1, 1, 1), {}
+
+    def params(self) -> dict[str, Any]:
+        """Constructor arguments: none."""
+        return {}

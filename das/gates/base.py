@@ -1,26 +1,35 @@
-"""The interface of a gate: `gate(z, h, ctx) -> (B, P, rank)` in [0, 1], broadcastable, plus aux penalties."""
+"""The interface of a gate: `gate(z, h, ctx) -> (share, aux)`, the share of each coordinate's change, in [0, 1].
+
+The share's shape is (B, P, rank) or broadcasts to it; aux is as in `das.edits.base`.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Protocol, runtime_checkable
 
-from jaxtyping import Float
-from torch import Tensor, nn
+from jaxtyping import Bool, Float
+from torch import Tensor
 
-from das.batch import Context
-from das.shapes import Coordinates, SourceActivation
+from das.context import Context
+from das.part import Part
+from das.shapes import Activation, Coordinates
 
-GateResult = tuple[Float[Tensor, "#batch #position #rank"] | None, dict[str, Tensor]]
+GateResult = tuple[Float[Tensor, "#batch #position #rank"], dict[str, Tensor]]
 
 
-class Gate(nn.Module, ABC):
+class Gate(Part, ABC):
     """Abstract."""
 
     @abstractmethod
-    def forward(self, z: Coordinates, h: SourceActivation, ctx: Context) -> GateResult:
-        """The share of each coordinate's change that is applied (None means all of it) and aux values."""
+    def forward(self, z: Coordinates, h: Activation, ctx: Context) -> GateResult:
+        """The share of each coordinate's change that is applied, and aux values."""
 
-    def params(self) -> dict[str, Any]:
-        """Constructor arguments as plain data (tensors live in the state dict)."""
-        return {}
+
+@runtime_checkable
+class Selective(Protocol):
+    """A gate that after training leaves a fixed set of coordinates open: their number is the subspace's dimension."""
+
+    def support(self) -> Bool[Tensor, " rank"]:
+        """Which coordinates are open."""
+        ...

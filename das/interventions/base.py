@@ -7,48 +7,35 @@ with autocast off; the result returns in the activation's dtype.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal, final
+from typing import final
 
 import torch
 from torch import Tensor, nn
 
-from das.batch import Context
+from das.conditioners.base import Conditioner
+from das.context import Context
+from das.edits.add import Add
 from das.edits.base import Edit
+from das.edits.clamp import Clamp
+from das.edits.zero import Zero
+from das.errors import ConfigError
 from das.featurizers.base import Featurizer
 from das.gates.all import All
-from das.gates.base import Gate
-from das.shapes import Activation, SourceActivation
+from das.gates.base import Gate, Selective
+from das.part import Constrained, Part, Scope
+from das.shapes import Activation, SourceActivation, SourceCoordinates
 
-SteeringOp = Literal["clamp", "add", "ablate", "as_trained"]
-Pairing = Literal["interchange", "contrast"]
+#: The steering operation that reuses the edit an intervention was trained with.
+AS_TRAINED = "as_trained"
 
 _NO_CONTEXT = Context()
 
 
 @dataclass(frozen=True)
-class Capabilities:
-    """What a method can do; asking for anything else is a `CapabilityError`.
-
-    Attributes:
-        pairing: the data it trains on: interchange pairs with labels, or contrast quadruples in both directions.
-        steering: operations it can steer with, the default first. "as_trained" reuses its own edit.
-        positions: "independent" if every position is edited on its own, "sequence" if they interact.
-        per_row_factor: whether one batch may hold several factors.
-        foldable: whether the steered model can be written as plain weights.
-    """
-
-    pairing: Pairing = "interchange"
-    steering: tuple[SteeringOp, ...] = ("clamp", "add", "ablate")
-    positions: Literal["independent", "sequence"] = "independent"
-    per_row_factor: bool = True
-    foldable: bool = False
-
-
-@dataclass(frozen=True)
 class Edited:
-    """An edited activation (B, P, width) in its own dtype, and what edit and gate reported."""
+    """An edited activation (B, P, width) in its own dtype, and what the parts reported."""
 
     activation: Activation
     aux: Mapping[str, Tensor]
@@ -56,14 +43,17 @@ class Edited:
 
 @final
 class Intervention(nn.Module):
-    """Featurizer, edit and gate composed at one site.
+    """Featurizer, edit, gate and perhaps a conditioner composed at one site.
 
     Args:
         featurizer: which coordinates.
         edit: what happens to them.
         gate: how much of each; all of it by default.
+        conditioner: what is computed per row before that.
+        steering: operation -> template of the edit that steers with it, the default first; clamp, add and ablate if
+            None. Templates hold no tensors of their own: statistics or values are filled in when they steer. An edit
+            without sources that works token by token also steers as it was trained, and then that is the default.
         name: the method's name, for artifacts and messages.
-        capabilities: what the method can do.
     """
 
     def __init__(
@@ -72,12 +62,14 @@ class Intervention(nn.Module):
         edit: Edit,
         gate: Gate | None = None,
         *,
+        conditioner: Conditioner | None = None,
+        steering: Mapping[str, Edit] | None = None,
         name: str = "custom",
-        capabilities: Capabilities | None = None,
     ) -> None:
         super().__init__()
-        self.featurizer, self.edit, self.gate = featurizer, edit, gate or All()
-        self.name, self.capabilities = name, capabilities or Capabilities()
+        self.featurizer, self.edit, self.gate, self.conditioner = featurizer, edit, gate or All(), conditioner
+        self.steering: Mapping[str, Edit] = standard_steering(featurizer.rank) if steering is None else dict(steering)
+        self.name = name
 
     @property
     def width(self) -> int:
@@ -89,27 +81,88 @@ class Intervention(nn.Module):
         """Number of coordinates."""
         return self.featurizer.rank
 
+    @property
+    def dimension(self) -> int:
+        """Number of coordinates that the gate leaves open: what a control of equal rank has to match."""
+        return int(self.gate.support().sum()) if isinstance(self.gate, Selective) else self.rank
+
+    @property
+    def scope(self) -> Scope:
+        """Whether it can run token by token."""
+        return "sequence" if any(part.scope == "sequence" for part in self.parts()) else "token"
+
+    @property
+    def operations(self) -> tuple[str, ...]:
+        """Steering operations, the default first."""
+        own = (AS_TRAINED,) if not self.edit.sources and self.edit.scope == self.gate.scope == "token" else ()
+        return (*own, *self.steering)
+
+    def parts(self) -> Iterator[Part]:
+        """Conditioner (if any), featurizer, edit, gate."""
+        if self.conditioner is not None:
+            yield self.conditioner
+        yield from (self.featurizer, self.edit, self.gate)
+
     def forward(
         self, h: Activation, sources: Mapping[str, SourceActivation] | None = None, ctx: Context = _NO_CONTEXT
     ) -> Edited:
         """Edit activations (B, P, width), given the sources' activations (B, P or 1, width)."""
         with torch.autocast(h.device.type, enabled=False):
-            x = h.to(torch.promote_types(h.dtype, torch.float32))
-            z = self.featurizer.coordinates(x, ctx)
-            zs = {name: self.featurizer.coordinates(s.to(x.dtype), ctx) for name, s in (sources or {}).items()}
-            edited, aux = self.edit(z, x, zs, ctx)
+            x = _precise(h)
+            read = {name: s.to(x.dtype) for name, s in (sources or {}).items()}
+            aux: dict[str, Tensor] = {}
+            if self.conditioner is not None:
+                rows, aux = self.conditioner(x, read, ctx)
+                ctx = ctx.with_rows(rows)
+            frame = self.featurizer.frame(ctx)
+            z = frame.coordinates(x)
+            new, edit_aux = self.edit(z, x, {name: frame.coordinates(s) for name, s in read.items()}, ctx)
             share, gate_aux = self.gate(z, x, ctx)
-            dz = edited - z if share is None else share * (edited - z)
-            return Edited((x + self.featurizer.lift(dz, ctx)).to(h.dtype), {**aux, **gate_aux})
+            edited = x + frame.lift(share * (new - z))
+            return Edited(edited.to(h.dtype), _merged(aux, edit_aux, gate_aux))
 
-    def coordinates(self, h: Activation, ctx: Context = _NO_CONTEXT) -> Tensor:
+    def coordinates(self, h: SourceActivation, ctx: Context = _NO_CONTEXT) -> SourceCoordinates:
         """Coordinates (B, P, rank) of activations (B, P, width), in fp32 or better."""
-        return self.featurizer.coordinates(h.to(torch.promote_types(h.dtype, torch.float32)), ctx)
+        with torch.autocast(h.device.type, enabled=False):
+            return self.featurizer.frame(ctx).coordinates(_precise(h))
+
+    def with_edit(self, edit: Edit) -> Intervention:
+        """The same parts around another edit."""
+        return Intervention(
+            self.featurizer, edit, self.gate, conditioner=self.conditioner,
+            steering=self.steering, name=self.name,
+        )  # fmt: skip
+
+    def invariants(self) -> dict[str, float]:
+        """Violations of what must hold for its constrained parts, by name."""
+        return {k: v for part in self.parts() if isinstance(part, Constrained) for k, v in part.invariants().items()}
 
     def project_gradient(self) -> None:
         """Keep the gradient's tangent part before an optimiser step."""
-        self.featurizer.project_gradient()
+        for part in self.parts():
+            if isinstance(part, Constrained):
+                part.project_gradient()
 
     def retract(self) -> None:
         """Return parameters to their manifold after an optimiser step."""
-        self.featurizer.retract()
+        for part in self.parts():
+            if isinstance(part, Constrained):
+                part.retract()
+
+
+def standard_steering(rank: int) -> dict[str, Edit]:
+    """What any set of coordinates can be steered with."""
+    return {"clamp": Clamp(rank), "add": Add(rank), "ablate": Zero()}
+
+
+def _precise(h: Tensor) -> Tensor:
+    return h.to(torch.promote_types(h.dtype, torch.float32))
+
+
+def _merged(*reports: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    merged: dict[str, Tensor] = {}
+    for report in reports:
+        if twice := set(merged) & set(report):
+            raise ConfigError("two parts of one intervention report under the same name", got=str(sorted(twice)))
+        merged.update(report)
+    return merged

@@ -1,7 +1,8 @@
-"""Interventions as plain data and tensors, so that an artifact can rebuild them without running any code of its own.
+"""Interventions as plain data, so that an artifact can rebuild them without running any code of its own.
 
-A part (featurizer, edit, gate) is named by the module of this package that defines it ("rotation"), plus constructor
-arguments that are plain JSON. Loading can therefore only ever construct classes that ship with das.
+A part is named "MODULE:CLASS", plus constructor arguments that are plain JSON. Loading constructs only subclasses of
+`Part` that are defined in das itself or that this process has registered with `register_part`: a name in a file is
+looked up, never imported from elsewhere.
 """
 
 from __future__ import annotations
@@ -10,61 +11,111 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
-from torch import nn
-
+from das.conditioners.base import Conditioner
 from das.edits.base import Edit
 from das.errors import ArtifactError, UnknownChoiceError
 from das.featurizers.base import Featurizer
 from das.gates.base import Gate
-from das.interventions.base import Capabilities, Intervention
+from das.interventions.base import Intervention
+from das.part import Part
 
-_KINDS: dict[str, tuple[str, type[nn.Module]]] = {
-    "featurizer": ("das.featurizers", Featurizer),
-    "edit": ("das.edits", Edit),
-    "gate": ("das.gates", Gate),
-}
+_KINDS: dict[str, Any] = {"featurizer": Featurizer, "edit": Edit, "gate": Gate, "conditioner": Conditioner}
+#: Packages of das that define parts.
+_PACKAGES = ("das.featurizers", "das.edits", "das.gates", "das.conditioners", "das.methods")
+
+_registered: dict[str, type[Part]] = {}
+
+
+def register_part(part: type[Part]) -> type[Part]:
+    """Make a part that is defined outside of das known to artifacts; usable as a decorator.
+
+    Whoever loads such an artifact has to import the module that registers it first.
+    """
+    _registered[_name(part)] = part
+    return part
 
 
 def to_spec(intervention: Intervention) -> dict[str, Any]:
-    """Plain data from which `from_spec` and the state dict rebuild the intervention."""
+    """Plain data from which `from_spec` and the state dict rebuild the intervention.
+
+    Raises:
+        ArtifactError: a part could not be found again when it is loaded.
+    """
     parts = {kind: getattr(intervention, kind) for kind in _KINDS}
-    specs = {k: {"family": type(p).__module__.rsplit(".", 1)[-1], "params": p.params()} for k, p in parts.items()}
-    return {"method": intervention.name, **specs, "capabilities": asdict(intervention.capabilities)}
+    return {
+        "method": intervention.name,
+        **{kind: None if part is None else _described(part) for kind, part in parts.items()},
+        "steering": {op: _described(edit) for op, edit in intervention.steering.items()},
+    }
 
 
 def from_spec(spec: Mapping[str, Any]) -> Intervention:
-    """Inverse of `to_spec`, with freshly initialised tensors."""
+    """Inverse of `to_spec`, with freshly initialised tensors.
+
+    Raises:
+        ArtifactError: the description is incomplete or malformed.
+        UnknownChoiceError: it names a part that is neither das's nor registered.
+    """
     try:
-        parts = {kind: _build(kind, spec[kind]) for kind in _KINDS}
-        capabilities: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in spec["capabilities"].items()
-        }
-        return Intervention(
-            parts["featurizer"], parts["edit"], parts["gate"],
-            name=str(spec["method"]), capabilities=Capabilities(**capabilities),
-        )  # fmt: skip
+        parts = {kind: None if spec[kind] is None else _built(kind, spec[kind]) for kind in _KINDS}
+        steering = {str(op): _built("edit", edit) for op, edit in spec["steering"].items()}
+        featurizer, edit = parts.pop("featurizer"), parts.pop("edit")
+        if featurizer is None or edit is None:
+            raise KeyError("featurizer and edit")
+        return Intervention(featurizer, edit, **parts, steering=steering, name=str(spec["method"]))
     except (KeyError, TypeError, AttributeError) as error:
         raise ArtifactError("an intervention's description is incomplete or malformed", got=str(error)) from error
 
 
-def families(kind: str) -> dict[str, type[nn.Module]]:
-    """Family name -> class, for "featurizer", "edit" or "gate": every module of that folder that defines one."""
-    package_name, base = _KINDS[kind]
-    package = importlib.import_module(package_name)
-    found: dict[str, type[nn.Module]] = {}
-    for info in pkgutil.iter_modules(package.__path__):
-        module = importlib.import_module(f"{package_name}.{info.name}")
-        for cls in vars(module).values():
-            if inspect.isclass(cls) and issubclass(cls, base) and cls.__module__ == module.__name__ and cls is not base:
-                found[info.name] = cls
-    return found
+def _name(part: type[Part]) -> str:
+    return f"{part.__module__}:{part.__qualname__}"
 
 
-def _build(kind: str, spec: Mapping[str, Any]) -> Any:
-    known = families(kind)
-    if spec["family"] not in known:
-        raise UnknownChoiceError(f"{kind} family", str(spec["family"]), known, "It may need a newer das")
-    return known[spec["family"]](**spec["params"])
+def _described(part: Part) -> dict[str, Any]:
+    cls = type(part)
+    if _registered.get(_name(cls)) is not cls and _found(_name(cls)) is not cls:
+        raise ArtifactError(
+            "a part of this intervention could not be found again when the artifact is loaded", got=_name(cls),
+            remedy="define it at the top level of a module and register it: das.register_part(YourPart)",
+        )  # fmt: skip
+    return {"class": _name(cls), "params": part.params()}
+
+
+def _built(kind: str, spec: Mapping[str, Any]) -> Any:
+    name = str(spec["class"])
+    cls = _registered.get(name) or _found(name)
+    if cls is None or not issubclass(cls, _KINDS[kind]):
+        raise UnknownChoiceError(
+            f"{kind} in an artifact", name, known(kind), "It may need a newer das, or a module that registers it"
+        )
+    return cls(**spec["params"])
+
+
+def _found(name: str) -> type[Part] | None:
+    """A concrete part of das by name; nothing outside the packages that define parts is ever imported."""
+    module, _, cls = name.partition(":")
+    if not any(module.startswith(f"{package}.") for package in _PACKAGES) or not all(
+        piece.isidentifier() for piece in module.split(".")
+    ):
+        return None
+    try:
+        found = getattr(importlib.import_module(module), cls, None)
+    except ImportError:
+        return None
+    own = inspect.isclass(found) and issubclass(found, Part) and found.__module__ == module
+    return found if own and not inspect.isabstract(found) else None
+
+
+def known(kind: str) -> list[str]:
+    """Names of all parts of a kind that das defines or this process registered."""
+    names = [name for name, cls in _registered.items() if issubclass(cls, _KINDS[kind])]
+    for package in _PACKAGES:
+        for info in pkgutil.iter_modules(importlib.import_module(package).__path__):
+            module = importlib.import_module(f"{package}.{info.name}")
+            for cls in vars(module).values():
+                if inspect.isclass(cls) and cls.__module__ == module.__name__ and issubclass(cls, _KINDS[kind]):
+                    name = f"{cls.__module__}:{cls.__qualname__}"
+                    names += [name] if _found(name) is cls else []
+    return sorted(set(names))

@@ -2,19 +2,20 @@
 
 Edits apply in the model's forward order; at the same site, in declared order. Each placement says where its
 intervention writes the base and where it reads each source. The same `Intervention` object may be placed more than
-once: its parameters are then tied.
+once: it is kept once, so its parameters are tied.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from copy import deepcopy
+from dataclasses import dataclass
 from typing import final
 
 from torch import nn
 
 from das.errors import ConfigError
-from das.interventions.base import Intervention, Pairing
+from das.interventions.base import Intervention
 from das.types import Site
 
 
@@ -32,63 +33,68 @@ class InterventionSet(nn.Module):
 
     Args:
         entries: (placement, intervention) in declared order. Sources without an explicit read site are read at the
-            written site's own layer and component, at its `read_positions`.
+            written site's own layer and component, where `Site.read` says.
+
+    Attributes:
+        interventions: the distinct ones.
+        placements: where they are, in declared order.
+        order: for every placement, the number of its intervention.
     """
 
     def __init__(self, entries: Sequence[tuple[Placement | Site, Intervention]]) -> None:
         super().__init__()
         if not entries:
             raise ConfigError("an intervention set needs at least one intervention", got="none")
-        self.interventions = nn.ModuleList([intervention for _, intervention in entries])
+        distinct = list({id(x): x for _, x in entries}.values())
+        self.interventions = nn.ModuleList(distinct)
         self.placements = tuple(_placed(where, intervention) for where, intervention in entries)
-
-    @classmethod
-    def single(cls, site: Site, intervention: Intervention) -> InterventionSet:
-        """One intervention at one site."""
-        return cls([(site, intervention)])
-
-    @property
-    def sources(self) -> tuple[str, ...]:
-        """Names of all sources read, sorted."""
-        return tuple(sorted({name for placement in self.placements for name in placement.reads}))
-
-    @property
-    def pairing(self) -> Pairing:
-        """What data its methods train on."""
-        kinds: set[Pairing] = {i.capabilities.pairing for i in self}
-        if len(kinds) > 1:
-            raise ConfigError("interventions of one set must train on the same kind of data", got=str(sorted(kinds)))
-        return kinds.pop()
+        self.order = tuple(next(n for n, x in enumerate(distinct) if x is intervention) for _, intervention in entries)
 
     @property
     def learned(self) -> bool:
         """Whether anything is trainable."""
         return any(p.requires_grad for p in self.parameters())
 
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Names of all sources read, sorted; none for a set that only edits."""
+        return tuple(sorted({name for placement in self.placements for name in placement.reads}))
+
+    def distinct(self) -> Iterator[Intervention]:
+        """Every intervention once."""
+        for found in self.interventions:
+            assert isinstance(found, Intervention)
+            yield found
+
     def __iter__(self) -> Iterator[Intervention]:
         return (self[i] for i in range(len(self)))
 
-    def __getitem__(self, index: int) -> Intervention:
-        found = self.interventions[index]
+    def __getitem__(self, i: int) -> Intervention:
+        """The intervention of placement `i`."""
+        found = self.interventions[self.order[i]]
         assert isinstance(found, Intervention)
         return found
 
     def __len__(self) -> int:
-        return len(self.interventions)
+        return len(self.placements)
+
+    def frozen(self) -> InterventionSet:
+        """A copy on the CPU, in eval mode, with nothing to train."""
+        return deepcopy(self).to("cpu").eval().requires_grad_(False)
 
     def project_gradient(self) -> None:
         """Keep every gradient's tangent part before an optimiser step."""
-        for intervention in self:
+        for intervention in self.distinct():
             intervention.project_gradient()
 
     def retract(self) -> None:
         """Return every intervention to its manifold after an optimiser step."""
-        for intervention in self:
+        for intervention in self.distinct():
             intervention.retract()
 
     def invariants(self) -> dict[str, float]:
-        """Every featurizer's violations, keyed "INDEX/NAME"."""
-        return {f"{i}/{k}": v for i, x in enumerate(self) for k, v in x.featurizer.invariants().items()}
+        """Every violation, keyed "NUMBER/NAME"."""
+        return {f"{n}/{k}": v for n, x in enumerate(self.distinct()) for k, v in x.invariants().items()}
 
 
 def _placed(where: Placement | Site, intervention: Intervention) -> Placement:
@@ -97,5 +103,4 @@ def _placed(where: Placement | Site, intervention: Intervention) -> Placement:
         if missing:
             raise ConfigError("a placement lacks read sites for its edit's sources", got=str(sorted(missing)))
         return where
-    read = replace(where, positions=where.read_positions, source_positions=None)
-    return Placement(where, dict.fromkeys(intervention.edit.sources, read))
+    return Placement(where, {name: where.read(name) for name in intervention.edit.sources})

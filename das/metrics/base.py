@@ -8,15 +8,16 @@ second.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol, runtime_checkable
+from typing import Protocol, final, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 from torchmetrics import MeanMetric
 
-from das.batch import Outputs, PairBatch
+from das.batch import PairBatch
 from das.errors import CapabilityError
+from das.outputs import Outputs
 
 PerRow = Float[Tensor, " batch"]
 
@@ -37,6 +38,7 @@ class Metric(Protocol):
         ...
 
 
+@final
 class SplitMean:
     """Running means of metrics over all rows, over label-changed rows, and over label-unchanged rows.
 
@@ -58,12 +60,13 @@ class SplitMean:
             self._add(f"{name}_unchanged", values, ~changed)
 
     def compute(self) -> dict[str, float]:
-        """Name, NAME_changed and NAME_unchanged; a split without rows is absent."""
+        """Name, NAME_changed and NAME_unchanged; a split without rows is absent, one with a NaN is NaN."""
         return {name: float(mean.compute()) for name, mean in self._means.items()}
 
     def _add(self, name: str, values: PerRow, rows: Bool[Tensor, " batch"]) -> None:
         if bool(rows.any()):
-            self._means.setdefault(name, MeanMetric().set_dtype(torch.float64)).update(values[rows])
+            mean = self._means.setdefault(name, MeanMetric(nan_strategy="disable").set_dtype(torch.float64))
+            mean.update(values[rows])
 
 
 def need_choices(batch: PairBatch, metric: str) -> tuple[Tensor, Tensor]:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from typing import final
 
-from das.batch import Outputs, PairBatch
+from das.batch import PairBatch
 from das.metrics.base import PerRow, need_choices
+from das.outputs import Outputs
 
 
 @final

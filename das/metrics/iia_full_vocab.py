@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import final
 
-from das.batch import Outputs, PairBatch
+from das.batch import PairBatch
 from das.metrics.base import PerRow
+from das.outputs import Outputs
 
 
 @final

@@ -1,7 +1,8 @@
-"""The interface of an objective, and the one way tokens are averaged.
+"""The interface of an objective: what data and which frozen runs it needs, and the loss of a batch.
 
-Every loss is a sum over the real label tokens of the batch divided by their number (not a mean of per-row means), so
-padding and the way rows are batched do not change what is minimised. Maths in fp32 whatever the model's dtype.
+Every loss is a sum over what it counts (real label tokens, or pairs of responses) divided by their number (not a mean
+of per-row means), so padding and the way rows are batched or accumulated do not change what is minimised. Maths in fp32
+whatever the model's dtype.
 """
 
 from __future__ import annotations
@@ -14,25 +15,42 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from das.batch import Outputs, PairBatch
-from das.errors import CapabilityError
+from das.batch import PairBatch
+from das.outputs import FrozenRun, Outputs
 from das.shapes import LabelMask, Logits
+from das.types import Rows
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What an objective needs.
+
+    Attributes:
+        rows: the kind of data, see `das.types.Rows`.
+        runs: frozen runs whose logits it looks at.
+    """
+
+    rows: Rows = "pairs"
+    runs: frozenset[FrozenRun] = frozenset()
 
 
 @dataclass(frozen=True)
 class Loss:
-    """A scalar to minimise, its named parts for the log, and how many tokens it averages over."""
+    """A scalar to minimise, its named parts for the log, and how many things (tokens, pairs) it averages over."""
 
     total: Float[Tensor, ""]
-    tokens: int
+    count: int
     parts: Mapping[str, Float[Tensor, ""]] = field(default_factory=dict)
 
 
 @runtime_checkable
 class Objective(Protocol):
-    """A callable object; `needs_target` says whether it looks at the counterfactual run's own distribution."""
+    """A callable object that says what it needs."""
 
-    needs_target: bool
+    @property
+    def needs(self) -> Needs:
+        """Data and frozen runs."""
+        ...
 
     def __call__(self, outputs: Outputs, batch: PairBatch) -> Loss:
         """The loss of one batch."""
@@ -48,17 +66,6 @@ def token_mean(values: Float[Tensor, "batch label"], mask: LabelMask) -> tuple[F
 def log_probs(logits: Logits) -> Logits:
     """Log-softmax over the vocabulary in at least fp32."""
     return logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1)
-
-
-def log_distributions(outputs: Outputs, objective: str) -> tuple[Logits, Logits]:
-    """(log p_intervened, log p_target); the target carries no gradient."""
-    if outputs.target_logits is None:
-        raise CapabilityError(
-            f"objective {objective!r} matches the counterfactual run's distribution, and these pairs have none",
-            got="pairs without a target",
-            remedy="use objective=counterfactual_ce, or pairs whose source is itself the counterfactual",
-        )
-    return log_probs(outputs.logits), log_probs(outputs.target_logits.detach())
 
 
 def kl(log_p: Logits, log_q: Logits) -> Float[Tensor, "batch label"]:

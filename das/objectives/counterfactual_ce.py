@@ -2,21 +2,25 @@
 
 Equation   - 1/|tokens| sum_k log p_intervened(label_k | base, label_<k)
 Units      nats per label token, >= 0
+Rows       interchange pairs; with rows="contrasts" the source's whole response is the label (DASVector)
 """
 
 from __future__ import annotations
 
 from typing import final
 
-from das.batch import Outputs, PairBatch
-from das.objectives.base import Loss, log_probs, token_mean
+from das.batch import PairBatch
+from das.objectives.base import Loss, Needs, log_probs, token_mean
+from das.outputs import Outputs
+from das.types import Rows
 
 
 @final
 class CounterfactualCE:
     """Cross-entropy of the counterfactual label's tokens under the intervened run."""
 
-    needs_target = False
+    def __init__(self, rows: Rows = "pairs") -> None:
+        self.needs = Needs(rows)
 
     def __call__(self, outputs: Outputs, batch: PairBatch) -> Loss:
         """The loss of one batch."""

@@ -3,6 +3,7 @@
 Equation   1/|tokens| sum_k JS(p_intervened ‖ p_target),  JS(p, q) = KL(p‖m)/2 + KL(q‖m)/2,  m = (p + q)/2
            over the whole vocabulary, natural logarithm, log m = logaddexp(log p, log q) - log 2
 Units      nats per label token, in [0, log 2]; symmetric; no gradient in the target
+Rows       contrasts, both directions; with rows="pairs" interchange pairs whose source is itself the counterfactual
 Raises     CapabilityError where the pairs have no target distribution
 """
 
@@ -15,9 +16,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from das.batch import Outputs, PairBatch
-from das.objectives.base import Loss, log_distributions, token_mean
+from das.batch import PairBatch
+from das.objectives.base import Loss, Needs, log_probs, token_mean
+from das.outputs import Outputs
 from das.shapes import Logits
+from das.types import Rows
 
 
 def jensen_shannon(log_p: Logits, log_q: Logits) -> Float[Tensor, "batch label"]:
@@ -30,10 +33,11 @@ def jensen_shannon(log_p: Logits, log_q: Logits) -> Float[Tensor, "batch label"]
 class JSD:
     """JS divergence between the intervened and the counterfactual next-token distributions."""
 
-    needs_target = True
+    def __init__(self, rows: Rows = "contrasts") -> None:
+        self.needs = Needs(rows, frozenset({"target"}))
 
     def __call__(self, outputs: Outputs, batch: PairBatch) -> Loss:
         """The loss of one batch."""
-        log_p, log_q = log_distributions(outputs, "jsd")
+        log_p, log_q = log_probs(outputs.logits), log_probs(outputs.run("target", "jsd"))
         loss, tokens = token_mean(jensen_shannon(log_p, log_q), batch.label_mask)
         return Loss(loss, tokens, {"jsd": loss.detach()})

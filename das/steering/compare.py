@@ -15,7 +15,7 @@ from das.data.tokenize import EncodedPrompt, Tokenizer
 from das.errors import EmptySplitError, InputError
 from das.steering.generate import complete, continuation_texts, device_of, encoder_for
 from das.steering.steer import steer
-from das.tasks.base import Task
+from das.tasks.base import ConceptTask
 from das.types import Prompt
 
 #: Direction -> what it steers away from.
@@ -47,7 +47,7 @@ class Comparison:
 def compare_steering(
     model: nn.Module,
     subspace: Subspace,
-    task: Task,
+    task: ConceptTask,
     *,
     split: str = "test",
     n: int = 40,
@@ -93,7 +93,7 @@ def compare_steering(
     return found
 
 
-def _by_value(task: Task, split: str, n: int, seed: int) -> dict[str, list[Prompt]]:
+def _by_value(task: ConceptTask, split: str, n: int, seed: int) -> dict[str, list[Prompt]]:
     drawn = task.prompts(split, n, seed)
     found = {v: [p for p, label in drawn if label == getattr(task, v)] for v in DIRECTIONS}
     if not any(found.values()):

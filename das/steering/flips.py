@@ -24,13 +24,13 @@ from torch import nn
 from das.artifacts.subspace import Subspace
 from das.data.tokenize import Tokenizer
 from das.steering.compare import DIRECTIONS, Comparison, compare_steering
-from das.tasks.base import Task
+from das.tasks.base import ConceptTask
 
 
 def evaluate_steering(
     model: nn.Module,
     subspace: Subspace,
-    task: Task,
+    task: ConceptTask,
     *,
     split: str = "test",
     n: int = 40,

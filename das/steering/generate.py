@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from das.artifacts.subspace import Subspace
 from das.data.collate import pad
 from das.data.encode import Encoder
+from das.data.spans import AnyPrompt, as_prompt
 from das.data.tokenize import EncodedPrompt, Tokenizer
 from das.errors import InputError
 from das.models.load import load_tokenizer
-from das.steering.prompts import AnyPrompt, as_prompt, trained_chat
+from das.steering.prompts import trained_chat
 
 #: Settings of sampling that a model's files may carry; greedy decoding warns about each that is not neutral.
 _NEUTRAL = {"temperature": 1.0, "top_k": 50, "top_p": 1.0, "typical_p": 1.0, "min_p": None, "epsilon_cutoff": 0.0}
@@ -61,9 +62,7 @@ def generate_text(
 def encoder_for(model: nn.Module, tokenizer: Tokenizer | None, like: Subspace | None = None) -> Encoder:
     """An encoder that treats prompts as the training of `like` did."""
     chat, system = trained_chat(like)
-    length = getattr(model.config, "max_position_embeddings", None)
-    found = load_tokenizer(model) if tokenizer is None else tokenizer
-    return Encoder(found, context_length=length, chat=chat, system=system)
+    return Encoder.of(model, load_tokenizer(model) if tokenizer is None else tokenizer, chat=chat, system=system)
 
 
 @torch.no_grad()

@@ -10,7 +10,7 @@ import functools
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any, final
-from weakref import WeakKeyDictionary
+from weakref import ReferenceType, WeakKeyDictionary, ref
 
 from torch import nn
 
@@ -20,18 +20,28 @@ from das.steering.calls import Given, named, read_call, read_given
 from das.steering.run import Run
 from das.steering.tables import Table
 
-_HUBS: WeakKeyDictionary[nn.Module, Hub] = WeakKeyDictionary()
+#: A model owns its hub, through the hooks that it has; nothing here keeps either alive.
+_HUBS: WeakKeyDictionary[nn.Module, ReferenceType[Hub]] = WeakKeyDictionary()
 
 
 def hub_of(model: nn.Module) -> Hub:
     """The model's hub, made on first use."""
-    return _HUBS.setdefault(model, Hub(model))
+    known = _found(model)
+    if known is None:
+        known = Hub(model)
+        _HUBS[model] = ref(known)
+    return known
 
 
 def steers(model: nn.Module, run: Run) -> bool:
     """Whether this steering of the model is active."""
-    hub = _HUBS.get(model)
+    hub = _found(model)
     return hub is not None and any(r is run for r in hub.runs)
+
+
+def _found(model: nn.Module) -> Hub | None:
+    known = _HUBS.get(model)
+    return None if known is None else known()
 
 
 @final

@@ -16,14 +16,11 @@ from torch import Tensor, nn
 from das.artifacts.subspace import Subspace
 from das.data.encode import Encoder
 from das.data.positions import PositionSpec
-from das.data.spans import prompt_from_ids
+from das.data.spans import AnyPrompt, as_prompt, prompt_from_ids
 from das.data.tokenize import EncodedPrompt, Tokenizer
 from das.errors import InputError, ModelError, PositionError, TokenizerError
 from das.models.load import load_tokenizer
-from das.types import MARK, Prompt, SpanFinder
-
-#: A prompt as users give it: text that may hold [[marks]], or a `Prompt` with its own spans.
-AnyPrompt = str | Prompt
+from das.types import Prompt
 
 
 def trained_chat(subspace: Subspace | None) -> tuple[bool, str | None]:
@@ -32,17 +29,6 @@ def trained_chat(subspace: Subspace | None) -> tuple[bool, str | None]:
     if not isinstance(data, Mapping):
         return False, None
     return bool(data.get("chat", False)), data.get("system")
-
-
-def as_prompt(given: AnyPrompt, names: Sequence[str] = (), finder: SpanFinder | None = None) -> Prompt:
-    """A prompt in which [[marks]] are the spans called `names`, else the finder's words, else nothing is marked."""
-    if isinstance(given, Prompt):
-        return given
-    marked = Prompt.from_marked(given)
-    if marked.spans:
-        return Prompt(marked.text, dict.fromkeys([*names] or [MARK], marked.spans[MARK]))
-    mentions = finder.find(given) if finder is not None else ()
-    return Prompt(given, {finder.span: mentions} if finder is not None and mentions else {})
 
 
 @final
@@ -72,8 +58,7 @@ class PromptReader:
     @cached_property
     def encoder(self) -> Encoder:
         """Tokenizes prompts as in training."""
-        length = getattr(self._model.config, "max_position_embeddings", None)
-        return Encoder(self.tokenizer, context_length=length, chat=self._chat, system=self._system)
+        return Encoder.of(self._model, self.tokenizer, chat=self._chat, system=self._system)
 
     def from_texts(self, prompts: Sequence[AnyPrompt]) -> list[EncodedPrompt]:
         """Prompts as in training, with their spans from marks or from the finder.

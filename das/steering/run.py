@@ -11,7 +11,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from das.batch import Context
+from das.context import Context
 from das.data.positions import PositionSpec
 from das.data.tokenize import EncodedPrompt
 from das.engine.hooks import Visitor, gather_positions, put_positions
@@ -158,7 +158,6 @@ class Run:
             token_mask=None if mask is None else mask.to(device),
             position_ids=selection.positions.to(device),
             factor=factor,
-            base_hidden=h,
         )
 
     def _intervention(self, i: int, device: torch.device) -> Intervention:

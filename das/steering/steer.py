@@ -6,7 +6,7 @@
 The model stays the same object with the same weights; only hooks come and go, and after removal its logits are
 bit-identical. Stacked steerings apply in the order in which they were started.
 
-Equation   h' = h + lift(gate (edit(z) - z)) at the selected positions, see `das.steering.edits`
+Equation   h' = h + lift(gate (edit(z) - z)) at the selected positions, see `das.steering.operations`
 Cost       one gather, edit and scatter per site and forward
 """
 
@@ -20,20 +20,21 @@ from torch import Tensor, nn
 
 from das.artifacts.subspace import Subspace
 from das.data.positions import parse_positions
+from das.data.spans import AnyPrompt
 from das.data.tokenize import EncodedPrompt, Tokenizer
 from das.errors import InputError
 from das.models.families import ModelView
-from das.steering.edits import Factor, choose_op, parse_factor, steering_edits
 from das.steering.generate import complete, continuation_texts, left_padded
 from das.steering.hub import hub_of, steers
-from das.steering.prompts import AnyPrompt, PromptReader
+from das.steering.operations import Factor, Operation, operation
+from das.steering.prompts import PromptReader
 from das.steering.run import Run
 
 
 def steer(
     model: nn.Module,
     subspace: Subspace,
-    factor: Factor = 1.0,
+    factor: Factor | None = None,
     *,
     value: Factor | None = None,
     op: str | None = None,
@@ -47,12 +48,12 @@ def steer(
     Args:
         model: the model the subspace was learned in.
         subspace: where, and along which coordinates.
-        factor: one float, or one per row: +f clamps to f times the positive value's mean coordinates, -f to f times
-            the negative value's. Beams and returned sequences repeat a row's factor.
+        factor: one float, or one per row, 1 by default: +f clamps to f times the positive value's mean coordinates, -f
+            to f times the negative value's. Beams and returned sequences repeat a row's factor.
         value: raw coordinates (rank,) instead of a factor (a number for rank 1): the target of "clamp", the shift of
             "add".
-        op: "clamp", "add" (f times the positive minus the negative mean), "ablate" (coordinates to zero) or
-            "as_trained"; the method's default where None.
+        op: "clamp", "add" (f times the positive minus the negative mean), "ablate" (coordinates to zero), "as_trained",
+            or another that the method brings; its default where None.
         positions: where, in the grammar of `das.data.positions`; as trained where None.
         prompts: the rows' prompts, with [[marks]] around the steered span where the subspace's finder does not know
             it. Only needed for forwards that do not go through `generate`, and for marks.
@@ -68,14 +69,13 @@ def steer(
     """
     if not allow_model_mismatch:
         subspace.check(model)
-    factors, chosen = parse_factor(factor), choose_op(subspace, op)
-    edits, scaled = steering_edits(subspace, chosen, factors, value)
+    what = operation(subspace, op, factor, value)
     view, sites = ModelView(model), [p.write for p in subspace.interventions.placements]
     specs = [parse_positions(site.positions if positions is None else positions) for site in sites]
     reader = PromptReader(model, subspace, specs, tokenizer)
     bound = None if prompts is None else reader.from_texts(prompts)
-    run = Run(edits, [view.bind(site) for site in sites], specs, factors if scaled else None, reader, bound)
-    return Steering(model, subspace, chosen, factors, run)
+    run = Run(what.interventions, [view.bind(site) for site in sites], specs, what.factor, reader, bound)
+    return Steering(model, subspace, what, run)
 
 
 @final
@@ -86,11 +86,11 @@ class Steering:
         model: the steered model.
         subspace: what it is steered with.
         op: the operation.
-        factor: the factor or factors, (1,) or (rows,).
+        factor: the factor or factors, (1,) or (rows,); None where the operation takes none.
     """
 
-    def __init__(self, model: nn.Module, subspace: Subspace, op: str, factor: Tensor, run: Run) -> None:
-        self.model, self.subspace, self.op, self.factor, self._run = model, subspace, op, factor, run
+    def __init__(self, model: nn.Module, subspace: Subspace, what: Operation, run: Run) -> None:
+        self.model, self.subspace, self.op, self.factor, self._run = model, subspace, what.name, what.factor, run
         hub_of(model).add(run)
 
     @property
@@ -116,7 +116,8 @@ class Steering:
     def __repr__(self) -> str:
         state = "active" if self.active else "removed"
         sites = ", ".join(f"{s.path} @ {p}" for s, p in zip(self._run.sites, self.positions, strict=True))
-        return f"Steering({self.op}, factor {self.factor.tolist()}, {sites}, {state})"
+        factor = "" if self.factor is None else f"factor {self.factor.tolist()}, "
+        return f"Steering({self.op}, {factor}{sites}, {state})"
 
     def encode(self, prompts: Sequence[AnyPrompt]) -> dict[str, Tensor]:
         """Left-padded `input_ids` and `attention_mask` of prompts (marks stripped), as `prompts=` expects the rows."""

@@ -23,12 +23,9 @@ class Task(Protocol):
 
     Attributes:
         name: the task's name, e.g. "name_gender".
-        labels: the label set over which interchange intervention accuracy takes its argmax; each label starts with
-            its own space.
-        positive: the label of the concept value that a positive factor steers towards.
-        negative: the label of the other concept value.
+        labels: the label set over which interchange intervention accuracy takes its argmax, each with its own leading
+            space; None where labels are free text.
         finder: how to find the intervened span in raw text, or None.
-        concept_words: "positive" and "negative" -> words that show the concept value in generated text.
 
     Methods raise `UnknownChoiceError` for a split that does not exist and `EmptySplitError` for one without entities,
     or with too few of them for what was asked.
@@ -37,30 +34,46 @@ class Task(Protocol):
     @property
     def name(self) -> str: ...  # noqa: D102
     @property
-    def labels(self) -> tuple[str, ...]: ...  # noqa: D102
-    @property
-    def positive(self) -> str: ...  # noqa: D102
-    @property
-    def negative(self) -> str: ...  # noqa: D102
+    def labels(self) -> tuple[str, ...] | None: ...  # noqa: D102
     @property
     def finder(self) -> SpanFinder | None: ...  # noqa: D102
-    @property
-    def concept_words(self) -> Mapping[str, tuple[str, ...]]: ...  # noqa: D102
 
     def pairs(self, split: str, n: int, seed: int) -> list[CounterfactualPair]:
         """`n` counterfactual pairs, label-changing ones and others in the task's stated proportion."""
         ...
 
-    def contrasts(self, split: str, n: int, seed: int) -> list[Contrast]:
-        """`n` contrasts without responses: the model under study writes them later."""
+    def entities(self, split: str) -> frozenset[str]:
+        """What this split shares with no other."""
         ...
+
+
+@runtime_checkable
+class ContrastTask(Protocol):
+    """A task that also has contrast quadruples, with the concept and without it."""
+
+    def contrasts(self, split: str, n: int, seed: int) -> list[Contrast]:
+        """`n` contrasts; the model under study writes the responses that are missing."""
+        ...
+
+
+@runtime_checkable
+class ConceptTask(Protocol):
+    """A task about a concept with two values, whose prompts show one or the other: it can be steered.
+
+    Attributes:
+        positive, negative: labels of the value that a positive factor steers towards, and of the other one.
+        concept_words: "positive" and "negative" -> words that show the value in generated text; empty where none do.
+    """
+
+    @property
+    def positive(self) -> str: ...  # noqa: D102
+    @property
+    def negative(self) -> str: ...  # noqa: D102
+    @property
+    def concept_words(self) -> Mapping[str, tuple[str, ...]]: ...  # noqa: D102
 
     def prompts(self, split: str, n: int, seed: int) -> list[tuple[Prompt, str]]:
         """`n` prompts with the label the causal model gives them, balanced over concept values."""
-        ...
-
-    def entities(self, split: str) -> frozenset[str]:
-        """What this split shares with no other."""
         ...
 
 

@@ -12,7 +12,7 @@ from das.data.dataset import PairDataset
 from das.engine.tiers import Prepared
 from das.interventions.sets import InterventionSet
 from das.objectives.base import Objective
-from das.training.evaluate import batches
+from das.training.evaluate import batches, evaluating
 
 
 @final
@@ -48,8 +48,9 @@ class ValidationLoss(Callback):
         if step == self._last or (step % self.every and step != trainer.max_steps):
             return
         self._last = step
-        total, tokens = 0.0, 0
-        for batch in batches(self.data, self.batch_size, self.prepared.engine):
-            loss = self.objective(self.prepared.outputs(batch, self.interventions), batch)
-            total, tokens = total + float(loss.total) * loss.tokens, tokens + loss.tokens
-        pl_module.log("val/loss", total / max(tokens, 1), prog_bar=True)
+        total, count = 0.0, 0
+        with evaluating(self.interventions):
+            for batch in batches(self.data, self.batch_size, self.prepared.engine):
+                loss = self.objective(self.prepared.outputs(batch, self.interventions), batch)
+                total, count = total + float(loss.total) * loss.count, count + loss.count
+        pl_module.log("val/loss", total / max(count, 1), prog_bar=True)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from das.batch import Outputs, PairBatch
+from das.batch import PairBatch
 from das.data.dataset import PairDataset
 from das.engine.engine import Engine
 from das.engine.tiers import Prepared
 from das.interventions.sets import InterventionSet
 from das.metrics.base import Metric, SplitMean, need_choices
+from das.outputs import Outputs
 
 
 @torch.no_grad()
@@ -34,13 +36,27 @@ def evaluate(
         batch_size: rows per forward.
     """
     means = SplitMean(metrics)
-    for batch in batches(data, batch_size, prepared.engine):
-        if interventions is None:
-            outputs: Outputs = prepared.engine.clean(batch)
-        else:
-            outputs = prepared.outputs(batch, interventions)
-        means.update(outputs, batch)
+    with evaluating(interventions):
+        for batch in batches(data, batch_size, prepared.engine):
+            if interventions is None:
+                outputs: Outputs = prepared.engine.clean(batch)
+            else:
+                outputs = prepared.outputs(batch, interventions)
+            means.update(outputs, batch)
     return means.compute()
+
+
+@contextmanager
+def evaluating(interventions: InterventionSet | None) -> Iterator[None]:
+    """Interventions in eval mode; afterwards as before."""
+    before = interventions is not None and interventions.training
+    if interventions is not None:
+        interventions.eval()
+    try:
+        yield
+    finally:
+        if before and interventions is not None:
+            interventions.train()
 
 
 @torch.no_grad()
@@ -52,9 +68,8 @@ def natively_correct(engine: Engine, data: PairDataset, batch_size: int = 64) ->
         assert batch.base_choice is not None
         ok = _picks(engine.clean(batch).logits, choices) == batch.base_choice
         if batch.target is not None:
-            hidden = engine.sources(batch, target=True).target_hidden
-            assert hidden is not None
-            ok &= _picks(engine.target_logits(hidden), choices) == counterfactual
+            hidden = engine.sources(batch, frozenset({"target"})).hidden["target"]
+            ok &= _picks(engine.head_logits(hidden), choices) == counterfactual
         right.append(ok.cpu())
     return torch.cat(right)
 

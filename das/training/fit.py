@@ -3,35 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pytorch_lightning.callbacks import Callback
 from torch import nn
 
-from das.artifacts.parts import ModelCard
+from das.artifacts.model_card import ModelCard
 from das.artifacts.subspace import Subspace
-from das.data.dataset import PairDataset
 from das.data.tokenize import Tokenizer
 from das.errors import NonFiniteLossError
+from das.factors import Factors
 from das.interventions.sets import InterventionSet
 from das.metrics.base import Metric
-from das.metrics.iia import IIA
-from das.metrics.iia_full_vocab import IIAFullVocab
 from das.objectives.base import Objective
 from das.objectives.counterfactual_ce import CounterfactualCE
 from das.tasks.base import Task
-from das.training.controls import ControlSettings, Recipe, measure_controls, train_controls
-from das.training.evaluate import evaluate, natively_correct
+from das.training.controls.base import Trial, control
+from das.training.controls.run import Made, make_controls
 from das.training.factors import factors_of
-from das.training.loop import Trained, TrainerSettings, prepared, train
-from das.training.optim import AdamW
-from das.training.problem import Builder, DataSettings, Problem
+from das.training.learn import Learned, learn
+from das.training.measure import DEFAULT_METRICS, NOT_MEASURED, Measurable, measurable, measure
+from das.training.problem import Problem
+from das.training.recipe import Builder, Recipe
+from das.training.settings import FitSettings
 from das.types import Site
-
-#: Metrics reported when none are named.
-DEFAULT_METRICS: Mapping[str, Metric] = {"iia": IIA(), "iia_full_vocab": IIAFullVocab()}
 
 
 @dataclass(frozen=True)
@@ -47,23 +44,13 @@ class Fit:
     metrics: Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class FitSettings:
-    """Everything about a run that is not the model, the task, the method or the site."""
-
-    data: DataSettings = field(default_factory=DataSettings)
-    optimizer: AdamW = field(default_factory=AdamW)
-    trainer: TrainerSettings = field(default_factory=TrainerSettings)
-    controls: ControlSettings = field(default_factory=ControlSettings)
-    seed: int = 0
-
-
 def fit(
     model: nn.Module,
     task: Task,
-    intervention: Builder,
+    method: Builder,
     site: Site | Sequence[Site],
     *,
+    tied: bool = False,
     objective: Objective | None = None,
     settings: FitSettings | None = None,
     tokenizer: Tokenizer | None = None,
@@ -78,120 +65,83 @@ def fit(
     Args:
         model: from `das.load_model`.
         task: where pairs come from.
-        intervention: a method with everything but the width, e.g. `functools.partial(das, rank=1)`.
+        method: a method with everything but the width, e.g. `das.method("das", rank=1)`.
         site: where; several sites get one intervention each and are trained together.
+        tied: several sites share one intervention.
         objective: what is minimised; cross-entropy of the counterfactual label by default.
-        settings: data, optimiser, trainer, controls, seed.
-        tokenizer: the model's own by default.
+        settings, tokenizer: data, optimiser, trainer, controls, seed; the model's own tokenizer by default.
         metrics: reported name -> metric; IIA over the label set and over the vocabulary by default.
         logger, callbacks: Lightning's.
-        run_dir: where checkpoints go; an interrupted run with the same settings continues from the newest.
+        run_dir: where checkpoints go; an interrupted run of the same settings continues from the newest.
         notes: stored in the artifact's "training" section (command, git commit, ...).
 
     Raises:
+        RunExistsError: `run_dir` was started with something else.
         DasError: bad input, before any long work; NonFiniteLossError keeps the last good state in RUN_DIR/last_good.
     """
-    settings, objective = settings or FitSettings(), objective or CounterfactualCE()
-    sites = [site] if isinstance(site, Site) else list(site)
+    settings = settings or FitSettings()
+    recipe = settings.recipe(method, site, tied, objective or CounterfactualCE())
     problem = Problem(model, task, tokenizer, settings.data, settings.seed)
-    interventions = problem.interventions(sites, intervention)
-    test = problem.dataset("test", interventions)
-    data = problem.dataset("train", interventions, interventions.pairing)
-    recipe = Recipe(intervention, objective, settings.optimizer, settings.trainer, settings.seed)
-    training = _training(objective, settings, notes)
+    placed = recipe.place(problem)
+    testable = measurable(problem, placed)
+    training = _training(recipe, settings, notes)
     where = {"logger": logger, "run_dir": None if run_dir is None else Path(run_dir), "callbacks": callbacks}
-    trained = _train(problem, interventions, data, recipe, training, **where)
-    controls = train_controls(problem, sites, recipe, settings.controls)
-    numbers = measure(problem, interventions, controls, metrics or DEFAULT_METRICS, settings, test)
-    numbers |= _about(trained, settings, len(data))
-    return Fit(_subspace(problem, interventions, training, numbers, controls), numbers)
-
-
-def _train(
-    problem: Problem,
-    interventions: InterventionSet,
-    data: PairDataset,
-    recipe: Recipe,
-    training: Mapping[str, Any],
-    **where: Any,
-) -> Trained:
-    watched = recipe.settings.val_every > 0 and interventions.learned
-    val = problem.dataset("val", interventions, interventions.pairing) if watched else None
-    engine, folder = problem.engine(interventions), where["run_dir"]
     try:
-        trained = train(
-            interventions, engine, data, recipe.objective, recipe.optimizer, recipe.settings,
-            seed=recipe.seed, validation=val, **where,
-        )  # fmt: skip
+        learned = learn(problem, recipe, interventions=placed, **where)
     except NonFiniteLossError:
-        if folder is not None:
-            _subspace(problem, interventions, training, {}, {}).save(folder / "last_good", overwrite=True)
+        if run_dir is not None:
+            _subspace(problem, placed, training).save(Path(run_dir) / "last_good", overwrite=True)
         raise
-    interventions.requires_grad_(False)
-    return trained
+    numbers, made = _measured(problem, recipe, learned, testable, settings, metrics or DEFAULT_METRICS)
+    return Fit(_subspace(problem, learned.interventions, training, numbers, made), numbers)
 
 
-def measure(
+def _measured(
     problem: Problem,
-    interventions: InterventionSet,
-    controls: Mapping[str, InterventionSet],
-    metrics: Mapping[str, Metric],
+    recipe: Recipe,
+    learned: Learned,
+    testable: Measurable,
     settings: FitSettings,
-    test: Any = None,
-) -> dict[str, Any]:
-    """Metrics on the test split beside all controls, on the validation split, and the model's own accuracy."""
-    test = problem.dataset("test", interventions) if test is None else test
-    engine = problem.engine(interventions)
-    ready = prepared(engine, test, settings.trainer, target=False)
-    size = settings.data.batch_size
-    numbers: dict[str, Any] = dict(evaluate(ready, test, interventions, metrics, size))
-    numbers |= measure_controls(problem, interventions, ready, test, controls, metrics, settings.controls)
-    val = problem.dataset("val", interventions)
-    on_val = evaluate(prepared(engine, val, settings.trainer, target=False), val, interventions, metrics, size)
-    numbers |= {f"val/{name}": value for name, value in on_val.items()}
-    if test.labels is not None:
-        numbers["model/accuracy"] = float(natively_correct(engine, test, size).double().mean())
-    wrong = controls.get("wrong_site")
-    if wrong is not None:
-        numbers["control/wrong_site/positions"] = wrong.placements[0].write.positions
-    return numbers | {
-        "engine/tier": ready.tier,
-        "engine/tier_reason": ready.reason,
-        "data/test_pairs": len(test),
-        **{f"invariant/{k}": v for k, v in interventions.invariants().items()},
-    }
-
-
-def _about(trained: Trained, settings: FitSettings, rows: int) -> dict[str, Any]:
-    return {
-        "train/steps": trained.steps,
-        "train/seconds": round(trained.seconds, 3),
-        "engine/tier": trained.tier,
-        "engine/tier_reason": trained.tier_reason,
-        "data/train_rows": rows,
-        "train/resumed": trained.resumed,
+    metrics: Mapping[str, Metric],
+) -> tuple[dict[str, Any], Made]:
+    """Numbers, and the trained controls among those made."""
+    numbers: dict[str, Any] = {
+        "train/steps": learned.trained.steps,
+        "train/seconds": round(learned.trained.seconds, 3),
+        "train/resumed": learned.trained.resumed,
+        "engine/tier": learned.trained.tier,
+        "engine/tier_reason": learned.trained.tier_reason,
+        "data/train_rows": learned.rows,
         "seed": settings.seed,
+        **{f"invariant/{k}": v for k, v in learned.interventions.invariants().items()},
     }
+    if testable.interchange is None or testable.test is None:
+        return {**numbers, NOT_MEASURED: testable.reason}, {}
+    trial = Trial(problem, testable.interchange, recipe, settings.controls.wrong_positions)
+    made, without = make_controls(trial, settings.controls.names)
+    numbers |= {f"control/{name}/not_measured": reason for name, reason in without.items()}
+    return {**numbers, **measure(trial, testable.test, made, metrics, settings.trainer)}, made
 
 
-def _training(objective: Objective, settings: FitSettings, notes: Mapping[str, Any] | None) -> dict[str, Any]:
-    name = type(objective).__module__.rsplit(".", 1)[-1]
-    return {"objective": name, **asdict(settings), **(notes or {})}
+def _training(recipe: Recipe, settings: FitSettings, notes: Mapping[str, Any] | None) -> dict[str, Any]:
+    name = type(recipe.objective).__module__.rsplit(".", 1)[-1]
+    parts = {k: asdict(v) if is_dataclass(v) and not isinstance(v, type) else v for k, v in vars(settings).items()}
+    return {"objective": name, "rows": recipe.objective.needs.rows, **parts, **(notes or {})}
 
 
 def _subspace(
     problem: Problem,
     interventions: InterventionSet,
     training: Mapping[str, Any],
-    metrics: Mapping[str, Any],
-    controls: Mapping[str, InterventionSet],
+    metrics: Mapping[str, Any] | None = None,
+    made: Made | None = None,
 ) -> Subspace:
-    card, task = ModelCard.of(problem.model), problem.task
+    card = ModelCard.of(problem.model)
 
-    def wrap(learned: InterventionSet, **more: Any) -> Subspace:
-        frozen = learned.to("cpu").eval().requires_grad_(False)
-        return Subspace(frozen, card, more.pop("factors"), task.finder, task.name, training, **more)
+    def wrapped(learned: InterventionSet, factors: tuple[Factors | None, ...]) -> Subspace:
+        return Subspace(learned.frozen(), card, factors, problem.task.finder, problem.task.name, training)
 
-    wrapped = {name: wrap(x, factors=(None,) * len(x)) for name, x in controls.items()}
-    factors = factors_of(problem, interventions)
-    return wrap(interventions, factors=factors, metrics=metrics, controls=wrapped)
+    trained = {name: sets[0] for name, sets in (made or {}).items() if control(name).trained}
+    controls = {name: wrapped(x, (None,) * len(x)) for name, x in trained.items() if x is not None}
+    whole = wrapped(interventions, factors_of(problem, interventions))
+    return replace(whole, metrics=metrics or {}, controls=controls)

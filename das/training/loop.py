@@ -14,6 +14,7 @@ from typing import Any, Literal
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint, RichProgressBar
 
+from das.data.datamodule import PairDataModule
 from das.data.dataset import PairDataset
 from das.data.loader import PairLoader
 from das.engine.engine import Engine
@@ -21,9 +22,10 @@ from das.engine.tiers import Prepared, Tier, prepare
 from das.errors import EmptySplitError
 from das.interventions.sets import InterventionSet
 from das.objectives.base import Objective
+from das.outputs import FrozenRun
 from das.training.callbacks import ValidationLoss
 from das.training.module import InterventionModule
-from das.training.optim import AdamW
+from das.training.optim import Optimizer
 
 
 @dataclass(frozen=True)
@@ -67,23 +69,27 @@ class Trained:
     Attributes:
         steps: optimiser steps of the whole run.
         seconds: wall time, caches included; of the last part only where the run was resumed.
-        tier, tier_reason: how the engine ran, and why.
+        tier, tier_reason: how the engine ran, and why; None where nothing was trained.
         resumed: whether it continued an interrupted run.
     """
 
     steps: int
     seconds: float
-    tier: str
-    tier_reason: str
+    tier: str | None = None
+    tier_reason: str | None = None
     resumed: bool = False
 
 
 def prepared(
-    engine: Engine, data: PairDataset, settings: TrainerSettings, target: bool, progress: bool = False
+    engine: Engine,
+    data: PairDataset,
+    settings: TrainerSettings,
+    runs: frozenset[FrozenRun] = frozenset(),
+    progress: bool = False,
 ) -> Prepared:
     """The engine prepared on a dataset, within the settings' tier and budget."""
     budget = int(settings.budget_gib * (1 << 30))
-    return prepare(engine, data, target=target, tier=settings.tier, budget_bytes=budget, progress=progress)
+    return prepare(engine, data, runs=runs, tier=settings.tier, budget_bytes=budget, progress=progress)
 
 
 def train(
@@ -91,7 +97,7 @@ def train(
     engine: Engine,
     data: PairDataset,
     objective: Objective,
-    optimizer: AdamW,
+    optimizer: Optimizer,
     settings: TrainerSettings,
     *,
     seed: int,
@@ -102,28 +108,25 @@ def train(
 ) -> Trained:
     """Train in place. With a `run_dir`, checkpoints go there and an interrupted run goes on where it stopped.
 
-    Interventions with nothing to learn are left as they are, in zero steps.
-
     Raises:
         NonFiniteLossError: loss or gradient is not finite; parameters keep their last good values.
     """
     began = time.perf_counter()
-    ready = prepared(engine, data, settings, objective.needs_target, settings.progress)
-    if not interventions.learned:
-        return Trained(0, time.perf_counter() - began, ready.tier, ready.reason)
+    ready = prepared(engine, data, settings, objective.needs.runs, settings.progress)
     watching = list(callbacks)
     if validation is not None and settings.val_every:
-        on_val = prepared(engine, validation, settings, objective.needs_target)
+        on_val = prepared(engine, validation, settings, objective.needs.runs)
         watching.append(ValidationLoss(on_val, validation, interventions, objective, settings.val_every))
-    module = InterventionModule(interventions, ready, objective, optimizer)
+    module = InterventionModule(interventions.train(), ready, objective, optimizer, seed)
     loader = PairLoader(data, settings.batch_size, seed)
     with _quiet():
         epochs = settings.max_steps * settings.accumulate // len(loader) + 2  # never reached: max_steps ends the run
         trainer = _trainer(engine, settings, optimizer, logger, run_dir, watching, epochs)
         resumed = newest_checkpoint(run_dir)
-        trainer.fit(module, loader, ckpt_path=resumed, weights_only=False)
+        trainer.fit(module, datamodule=PairDataModule(loader), ckpt_path=resumed, weights_only=False)
     if trainer.interrupted:
         raise KeyboardInterrupt
+    interventions.eval()
     seconds = time.perf_counter() - began
     return Trained(trainer.global_step, seconds, ready.tier, ready.reason, resumed is not None)
 
@@ -146,6 +149,7 @@ def _quiet() -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "`isinstance\\(treespec, LeafSpec\\)` is deprecated", FutureWarning)
             warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty", UserWarning)
+            warnings.filterwarnings("ignore", "Be aware that when using `ckpt_path`", UserWarning)
             yield
     finally:
         chatter.setLevel(level)
@@ -154,7 +158,7 @@ def _quiet() -> Iterator[None]:
 def _trainer(
     engine: Engine,
     settings: TrainerSettings,
-    optimizer: AdamW,
+    optimizer: Optimizer,
     logger: Any,
     run_dir: Path | None,
     callbacks: Sequence[Callback],

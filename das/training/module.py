@@ -9,11 +9,12 @@ from typing import Any, Protocol, final, runtime_checkable
 import pytorch_lightning as pl
 import torch
 
-from das.batch import Outputs, PairBatch
+from das.batch import PairBatch
 from das.errors import NonFiniteLossError
 from das.interventions.sets import InterventionSet
 from das.objectives.base import Objective
-from das.training.optim import AdamW
+from das.outputs import Outputs
+from das.training.optim import Optimizer
 
 
 @runtime_checkable
@@ -21,19 +22,23 @@ class Runner(Protocol):
     """Runs interventions on a batch: `das.engine.tiers.Prepared` for language models, a few lines for anything else."""
 
     def outputs(self, batch: PairBatch, interventions: InterventionSet, progress: float) -> Outputs:
-        """Intervened (and target) logits at the label positions, with gradients to the interventions."""
+        """Logits of the intervened (and of frozen) runs at the label positions, with gradients to the interventions."""
         ...
 
 
 @final
 class InterventionModule(pl.LightningModule):
-    """Trains an intervention set under an objective.
+    """Trains an intervention set under an objective, plus the penalties that its parts report.
+
+    What a step minimises is the mean over everything the objective counts in all batches of the step, also when
+    batches are accumulated. Randomness inside a part is a function of (seed, step).
 
     Args:
         interventions: what is learned.
         train: runs them, usually an engine prepared on the training data.
         objective: what is minimised.
         optimizer: how.
+        seed: of whatever is random inside the interventions.
 
     Raises:
         NonFiniteLossError: loss or gradient is NaN or infinite; the step is not taken, so parameters stay at their last
@@ -45,16 +50,17 @@ class InterventionModule(pl.LightningModule):
         interventions: InterventionSet,
         train: Runner,
         objective: Objective,
-        optimizer: AdamW,
+        optimizer: Optimizer,
+        seed: int = 0,
     ) -> None:
         super().__init__()
         self.interventions = interventions
-        self._train = train
+        self._train, self._seed, self._counted = train, seed, 0
         self.objective, self.optimizer_spec = objective, optimizer
 
     @property
     def progress(self) -> float:
-        """Share of the optimiser steps taken."""
+        """Share of the optimiser steps taken; below 1 in every step."""
         return min(1.0, self.global_step / max(1, self.total_steps))
 
     @property
@@ -63,18 +69,28 @@ class InterventionModule(pl.LightningModule):
         return int(self.trainer.estimated_stepping_batches)
 
     def training_step(self, batch: PairBatch, batch_idx: int) -> torch.Tensor:
-        """Loss of one batch."""
-        loss = self.objective(self._train.outputs(batch, self.interventions, self.progress), batch)
-        self._refuse_non_finite(loss.total, "loss")
+        """Loss of one batch, summed over what it counts; `on_before_optimizer_step` makes means of it."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self._seed * 1_000_003 + self.global_step * 1_009 + batch_idx)
+            outputs = self._train.outputs(batch, self.interventions, self.progress)
+        loss, penalties = self.objective(outputs, batch), outputs.penalties()
+        total = sum(penalties.values(), start=loss.total)
+        self._refuse_non_finite(total, "loss")
         for name, value in loss.parts.items():
-            self.log(f"train/{name}", value, batch_size=loss.tokens)
-        self.log("train/loss", loss.total.detach(), prog_bar=True, batch_size=loss.tokens)
-        return loss.total
+            self.log(f"train/{name}", value, batch_size=loss.count)
+        for name, value in penalties.items():
+            self.log(f"train/penalty/{name}", value.detach(), batch_size=loss.count)
+        self.log("train/loss", total.detach(), prog_bar=True, batch_size=loss.count)
+        self._counted += loss.count
+        return total * loss.count
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Refuse a step with a broken gradient; keep the rest tangent to the manifold (before clipping)."""
+        """Divide by what was counted; refuse a broken gradient; keep the rest tangent to the manifold (then clip)."""
+        share = self.trainer.accumulate_grad_batches / max(1, self._counted)
+        self._counted = 0
         for name, parameter in self.interventions.named_parameters():
             if parameter.grad is not None:
+                parameter.grad.mul_(share)
                 self._refuse_non_finite(parameter.grad, f"gradient of {name}")
         self.interventions.project_gradient()
 
@@ -84,13 +100,9 @@ class InterventionModule(pl.LightningModule):
         self.interventions.retract()
 
     def configure_optimizers(self) -> dict[str, Any]:
-        """AdamW and its per-step schedule."""
+        """The optimiser and its per-step schedule."""
         optimizer, schedule = self.optimizer_spec.build(self.interventions, self.total_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-    def transfer_batch_to_device(self, batch: PairBatch, device: torch.device, dataloader_idx: int) -> PairBatch:
-        """Batches are our own dataclass."""
-        return batch.to(device)
 
     def _refuse_non_finite(self, value: torch.Tensor, what: str) -> None:
         if not bool(torch.isfinite(value).all()):

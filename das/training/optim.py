@@ -1,21 +1,38 @@
 """Optimiser and learning-rate schedule, as one small value.
 
 Defaults are the ones CDAS uses (AdamW, no weight decay, linear decay to zero, gradient norm clipped to 1; arXiv
-2602.05234). Learning rates are meaningful because bases are orthonormal: 0.01 to 0.05 suits rank 1.
+2602.05234). Learning rates are meaningful because bases are orthonormal: 0.01 to 0.05 suits rank 1. Parts may ask for
+a multiple of the rate (`das.part.Grouped`): Boundless DAS learns its boundary ten times faster than its rotation.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from das.errors import InputError, UnknownChoiceError
 from das.interventions.sets import InterventionSet
+from das.part import ParamGroup, groups_of
 
 Schedule = Literal["linear", "constant"]
+
+
+@runtime_checkable
+class Optimizer(Protocol):
+    """Makes a torch optimiser and its per-step schedule."""
+
+    @property
+    def clip(self) -> float:
+        """Largest gradient norm; 0 does not clip."""
+        ...
+
+    def build(self, interventions: InterventionSet, steps: int) -> tuple[torch.optim.Optimizer, LRScheduler]:
+        """Over everything learned, for a run of `steps` steps."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -24,7 +41,7 @@ class AdamW:
 
     Attributes:
         lr: peak learning rate.
-        weight_decay: of edits and gates; never applied to featurizers, whose bases live on a manifold.
+        weight_decay: of parts that are not constrained to a manifold.
         betas: moment decay rates.
         schedule: "linear" decays to zero at the last step, "constant" does not.
         warmup: share of the steps over which the rate rises from zero.
@@ -48,15 +65,15 @@ class AdamW:
 
     def build(self, interventions: InterventionSet, steps: int) -> tuple[torch.optim.Optimizer, LRScheduler]:
         """The optimiser over everything learned, and its schedule over `steps`."""
-        bases = {id(p) for x in interventions for p in x.featurizer.parameters()}
-        learned = [p for p in interventions.parameters() if p.requires_grad]
-        groups = [
-            {"params": [p for p in learned if id(p) in bases], "weight_decay": 0.0},
-            {"params": [p for p in learned if id(p) not in bases], "weight_decay": self.weight_decay},
+        groups: list[dict[str, Any]] = [
+            {
+                "params": list(g.parameters),
+                "lr": self.lr * g.lr_scale,
+                "weight_decay": self.weight_decay if g.decay else 0.0,
+            }
+            for g in _groups(interventions)
         ]
-        optimizer = torch.optim.AdamW(
-            [g for g in groups if g["params"]], lr=self.lr, betas=(self.betas[0], self.betas[1])
-        )
+        optimizer = torch.optim.AdamW(groups, lr=self.lr, betas=(self.betas[0], self.betas[1]))
         rising = round(self.warmup * steps)
 
         def share(step: int) -> float:
@@ -65,3 +82,15 @@ class AdamW:
             return 1.0 if self.schedule == "constant" else max(0.0, (steps - step) / max(1, steps - rising))
 
         return optimizer, LambdaLR(optimizer, share)
+
+
+def _groups(interventions: InterventionSet) -> Iterator[ParamGroup]:
+    """Every trainable parameter once, in the group of the first part that has it."""
+    seen: set[int] = set()
+    for intervention in interventions.distinct():
+        for part in intervention.parts():
+            for group in groups_of(part):
+                fresh = [p for p in group.parameters if id(p) not in seen]
+                seen.update(map(id, fresh))
+                if fresh:
+                    yield ParamGroup(fresh, group.lr_scale, group.decay)

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, final
 
 import torch
 
 from das.data.dataset import PairDataset
 from das.data.encode import Encoder
-from das.data.responses import write_responses
+from das.data.placing import Where
+from das.data.responses import WrittenContrast, write_responses
 from das.data.tokenize import Tokenizer
 from das.engine.engine import Engine
-from das.errors import EmptySplitError, InputError
-from das.interventions.base import Intervention, Pairing
+from das.errors import CapabilityError, EmptySplitError, InputError
 from das.interventions.sets import InterventionSet
 from das.models.families import ModelView
 from das.models.load import load_tokenizer
-from das.tasks.base import Task
+from das.tasks.base import ContrastTask, Task
 from das.training.evaluate import natively_correct
-from das.types import Site
-
-#: A method: called with `width=`, it makes an intervention.
-Builder = Callable[..., Intervention]
+from das.types import Rows
 
 
 @dataclass(frozen=True)
@@ -32,7 +29,7 @@ class DataSettings:
 
     Attributes:
         n_train, n_val, n_test: interchange pairs per split.
-        n_contrast: contrast quadruples for training (methods that train on them) and for factors.
+        n_contrast: contrast quadruples for training (objectives that train on them) and for factors.
         response_tokens: length of the responses the model writes itself for contrasts.
         filter_correct: drop pairs whose prompts the unmodified model answers wrongly.
         padding_side: "left" or "right"; makes no difference beyond float noise.
@@ -60,7 +57,7 @@ class DataSettings:
 
 @final
 class Problem:
-    """Makes interventions and datasets that fit one model and one task.
+    """Makes datasets that fit one model and one task.
 
     Args:
         model: a frozen causal LM (`das.load_model`).
@@ -81,45 +78,50 @@ class Problem:
         self.model, self.task, self.data, self.seed = model, task, data or DataSettings(), seed
         self.view = ModelView(model)
         self.tokenizer = load_tokenizer(model) if tokenizer is None else tokenizer
-        context = getattr(model.config, "max_position_embeddings", None)
-        self.encoder = Encoder(self.tokenizer, context_length=context, chat=self.data.chat, system=self.data.system)
+        self.encoder = Encoder.of(model, self.tokenizer, chat=self.data.chat, system=self.data.system)
 
     @property
     def device(self) -> torch.device:
         """Where batches go."""
         return self.view.device
 
-    def interventions(self, sites: Sequence[Site], builder: Builder, seed: int | None = None) -> InterventionSet:
-        """One intervention per site, initialised from the seed without touching the global random state."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed if seed is None else seed)
-            built = InterventionSet([(site, builder(width=self.view.bind(site).width)) for site in sites])
-        return built.to(self.device)
-
     def engine(self, interventions: InterventionSet) -> Engine:
         """An engine at the interventions' sites."""
         return Engine(self.model, interventions.placements)
 
-    def dataset(self, split: str, interventions: InterventionSet, pairing: Pairing = "interchange") -> PairDataset:
+    def dataset(self, split: str, interventions: InterventionSet, rows: Rows = "pairs") -> PairDataset:
         """Data of one split, positions resolved for these interventions' sites.
 
         Raises:
             EmptySplitError: nothing left after filtering.
+            CapabilityError: the task has no such data.
         """
-        if pairing == "contrast":
-            contrasts = self.task.contrasts(split, self.data.n_contrast, self.seed)
-            items: Sequence[Any] = write_responses(
-                self.model, self.encoder, contrasts, self.data.response_tokens, self.data.batch_size
-            )
-            return self.pairs(items, interventions, None)
+        if rows != "pairs":
+            written = self.contrasts(split)
+            return self.pairs([w.examples()[0] for w in written] if rows == "elicit" else written, interventions, None)
         sizes = {"train": self.data.n_train, "val": self.data.n_val, "test": self.data.n_test}
         if split not in sizes:
             raise InputError("unknown split", got=split, remedy=f"choose one of {', '.join(sizes)}")
         pairs = self.task.pairs(split, sizes[split], self.seed)
         data = self.pairs(pairs, interventions, self.task.labels)
-        return self.filtered(data, interventions, split) if self.data.filter_correct else data
+        return self._filtered(data, interventions, split) if self.data.filter_correct else data
 
-    def filtered(self, data: PairDataset, interventions: InterventionSet, split: str) -> PairDataset:
+    def contrasts(self, split: str) -> list[WrittenContrast]:
+        """The task's contrasts, with responses that the unmodified model writes where they have none.
+
+        Raises:
+            CapabilityError: the task has none.
+        """
+        if not isinstance(self.task, ContrastTask):
+            raise CapabilityError(
+                f"task {self.task.name!r} has no contrasts, which this objective trains on",
+                got="interchange pairs only",
+                remedy="use objective.rows=pairs, or a task with contrasts",
+            )  # fmt: skip
+        drawn = self.task.contrasts(split, self.data.n_contrast, self.seed)
+        return write_responses(self.model, self.encoder, drawn, self.data.response_tokens, self.data.batch_size)
+
+    def _filtered(self, data: PairDataset, interventions: InterventionSet, split: str) -> PairDataset:
         """Only the pairs whose prompts the unmodified model answers correctly."""
         right = natively_correct(self.engine(interventions), data, self.data.batch_size)
         kept = [pair for pair, ok in zip(data.pairs, right.tolist(), strict=True) if ok]
@@ -134,10 +136,9 @@ class Problem:
         self, items: Sequence[Any], interventions: InterventionSet, labels: tuple[str, ...] | None, group: int = 1
     ) -> PairDataset:
         """Pairs, contrasts or examples as a dataset with positions for these interventions' sites."""
-        specs = [(p.write.positions, {n: r.positions for n, r in p.reads.items()}) for p in interventions.placements]
-        return PairDataset(items, self.encoder, specs, labels=labels, padding_side=self.data.padding_side, group=group)
-
-
-def moved(sites: Sequence[Site], positions: str) -> list[Site]:
-    """The same sites at other positions."""
-    return [replace(site, positions=positions, source_positions=None) for site in sites]
+        where = [
+            Where(p.write.positions, {n: r.positions for n, r in p.reads.items()}, x.edit.aligned)
+            for p, x in zip(interventions.placements, interventions, strict=True)
+        ]
+        side = self.data.padding_side
+        return PairDataset(items, self.encoder, where, labels=labels, padding_side=side, group=group)

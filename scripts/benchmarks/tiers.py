@@ -21,8 +21,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from das.engine.engine import Engine
 from das.engine.tiers import prepare
-from das.interventions.das import das
 from das.interventions.sets import InterventionSet
+from das.methods.das import das
 from das.objectives.counterfactual_ce import CounterfactualCE
 from das.types import Site
 
@@ -42,7 +42,7 @@ def main() -> None:
     data = RandomPairs(
         2 * args.batch, [["source"]], written="last", tokens=args.tokens, ragged=False, vocab=config.vocab_size
     )
-    interventions = InterventionSet.single(Site(args.layers // 2), das(args.width, args.rank))
+    interventions = InterventionSet([(Site(args.layers // 2), das(args.width, args.rank))])
     engine = Engine(model, interventions.placements)
     began = time.perf_counter()
     fast = prepare(engine, data, tier="all")

@@ -9,12 +9,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from das.artifacts import storage
-from das.artifacts.parts import Factors, ModelCard
+from das.artifacts.model_card import ModelCard
 from das.artifacts.subspace import Subspace
 from das.errors import ArtifactError, UnknownChoiceError
-from das.interventions.das import das
-from das.interventions.serial import families, from_spec, to_spec
+from das.factors import Factors
 from das.interventions.sets import InterventionSet
+from das.methods.das import das
 from das.types import Site, SpanFinder
 from tests.families import tiny_model
 
@@ -27,10 +27,10 @@ def model():
 def subspace(model, rank: int = 2, **more) -> Subspace:
     vectors = {
         name: torch.arange(rank) + float(i)
-        for i, name in enumerate(("positive", "negative", "positive_spread", "negative_spread"))
+        for i, name in enumerate(("positive", "negative", "positive_spread", "negative_spread", "maximum"))
     }
     factors = Factors(**vectors, labels=(" she", " he"), count=7)
-    learned = InterventionSet.single(Site(1, positions="span:name", source_positions="last"), das(32, rank))
+    learned = InterventionSet([(Site(1, positions="span:name", source_positions="last"), das(32, rank))])
     return Subspace(
         learned, ModelCard.of(model), (factors,), SpanFinder("name", ("Tim", "Lily")), "toy",
         {"seed": 3, "objective": "jsd"}, {"iia": 0.5, "broken": float("nan")}, **more,
@@ -125,8 +125,11 @@ def test_refuses_a_changed_config_unless_told(model, tmp_path):
     [
         (lambda c: c.update(format_version=99), "unknown artifact format"),
         (lambda c: c["sites"][0].pop("reads"), "do not fit"),
-        (lambda c: c["sites"][0].update(width=7), "width differs"),
-        (lambda c: c["sites"][0]["intervention"]["featurizer"]["params"].update(rank=1), "do not fit"),
+        (lambda c: c["sites"][0].pop("intervention"), "do not fit"),
+        (lambda c: c["sites"][0].update(width=7), "width or rank differs"),
+        (lambda c: c["sites"][0].update(rank=1), "width or rank differs"),
+        (lambda c: c["sites"][0].update(intervention=1), "do not fit"),
+        (lambda c: c["interventions"][0]["featurizer"]["params"].update(rank=1), "do not fit"),
         (lambda c: c.pop("task"), "incomplete"),
     ],
 )
@@ -137,11 +140,11 @@ def test_refuses_a_description_that_does_not_fit(model, tmp_path, change, messag
         Subspace.load(path, allow_tampered=True)
 
 
-@pytest.mark.parametrize("family", ["os", "../x", "base", "rotation.Rotation", "das.cli.main"])
+@pytest.mark.parametrize("family", ["os:system", "../x:Y", "base", "rotation.Rotation", "das.cli.main:main"])
 def test_loading_builds_only_what_ships_with_das(model, tmp_path, family):
     path = subspace(model).save(tmp_path / "s")
-    edit_config(path, lambda c: c["sites"][0]["intervention"]["featurizer"].update(family=family))
-    with pytest.raises(UnknownChoiceError, match="featurizer family"):
+    edit_config(path, lambda c: c["interventions"][0]["featurizer"].update({"class": family}))
+    with pytest.raises(UnknownChoiceError, match="unknown featurizer"):
         Subspace.load(path, allow_tampered=True)
 
 
@@ -173,8 +176,27 @@ def test_nothing_there(tmp_path):
         Subspace.load(tmp_path / "nowhere")
 
 
-def test_every_part_is_found_by_its_module_name():
-    assert {"rotation", "direction", "identity"} <= set(families("featurizer"))
-    assert {"swap", "clamp", "add", "zero"} <= set(families("edit")) and "all" in families("gate")
-    spec = json.loads(json.dumps(to_spec(das(8, 2))))
-    assert to_spec(from_spec(spec)) == to_spec(das(8, 2))
+def test_tied_interventions_stay_tied_and_are_stored_once(model, tmp_path):
+    shared = das(32, 2)
+    tied = InterventionSet([(Site(0), shared), (Site(1), shared), (Site(2), das(32, 1))])
+    path = Subspace(tied, ModelCard.of(model), (None,) * 3).save(tmp_path / "s")
+    assert set(load_file(path / storage.TENSORS)) == {f"interventions.{n}.featurizer.weight" for n in (0, 1)}
+    first, second, third = Subspace.load(path, model).interventions
+    assert first is second and first is not third
+
+
+def test_what_people_read_of_the_factors_is_not_what_is_loaded(model, tmp_path):
+    path = subspace(model).save(tmp_path / "s")
+    edit_config(path, lambda c: c["sites"][0]["factors"]["for_people"].update(positive=[99.0, 99.0]))
+    with pytest.raises(ArtifactError, match="changed after it was saved"):
+        Subspace.load(path)
+    assert float(Subspace.load(path, allow_tampered=True).factors[0].positive.max()) < 99
+
+
+def test_the_gap_is_measured_along_the_line_through_the_means():
+    def factors(spread: list[float]) -> Factors:
+        mean, deviation = torch.tensor([1.0, 0.0]), torch.tensor(spread)
+        return Factors(mean, -mean, deviation, deviation, mean, (" she", " he"), 3)
+
+    assert factors([0.1, 100.0]).gap == pytest.approx(20.0)
+    assert factors([2.0, 0.0]).gap == pytest.approx(1.0)

@@ -7,13 +7,19 @@ import copy
 import pytest
 import torch
 
-from das.batch import Context
-from das.interventions.base import Intervention
+from das.context import Context
+from das.errors import CapabilityError
+from das.interventions.base import AS_TRAINED, Intervention
 from das.interventions.serial import from_spec, to_spec
+from das.interventions.sets import InterventionSet
+from das.training.optim import AdamW
+from das.types import Site
 from tests.contracts.groups import made, names
 
 WIDTH, BATCH, POSITIONS = 12, 5, 3
 METHODS = names("intervention")
+
+Sources = dict[str, torch.Tensor]
 
 
 def build(name: str, seed: int = 0) -> Intervention:
@@ -21,111 +27,142 @@ def build(name: str, seed: int = 0) -> Intervention:
     return made("intervention", name)(width=WIDTH)
 
 
-def activations(dtype: torch.dtype = torch.float32, seed: int = 3) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    generator = torch.Generator().manual_seed(seed)
-    base, source = torch.randn(2, BATCH, POSITIONS, WIDTH, generator=generator)
-    return base.to(dtype), {"source": source.to(dtype)}
+def activations(method: Intervention, dtype: torch.dtype = torch.float32) -> tuple[torch.Tensor, Sources]:
+    """A base, and every source that the method's edit asks for."""
+    generator = torch.Generator().manual_seed(3)
+    base, *others = torch.randn(1 + len(method.edit.sources), BATCH, POSITIONS, WIDTH, generator=generator)
+    return base.to(dtype), {name: s.to(dtype) for name, s in zip(method.edit.sources, others, strict=True)}
+
+
+def rows_of(sources: Sources, rows: torch.Tensor | slice) -> Sources:
+    return {name: source[rows] for name, source in sources.items()}
 
 
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
 def test_keeps_shape_and_dtype(name, dtype):
-    base, sources = activations(dtype)
-    edited = build(name)(base, sources).activation
+    method = build(name)
+    base, sources = activations(method, dtype)
+    edited = method(base, sources).activation
     assert edited.shape == base.shape and edited.dtype == dtype
     assert torch.isfinite(edited).all()
     assert not torch.equal(edited, base), "an intervention that does nothing is a bug, not a method"
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_source_equal_to_base_is_an_exact_no_op(name):
-    for dtype in (torch.float32, torch.bfloat16):
-        base, _ = activations(dtype)
-        assert torch.equal(build(name)(base, {"source": base}).activation, base)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_sources_equal_to_the_base_are_an_exact_no_op(name, dtype):
+    method = build(name)
+    base, sources = activations(method, dtype)
+    if not sources:
+        with pytest.raises(CapabilityError):
+            made("intervention", "das")(width=WIDTH)(base)  # the negative control: an interchange does need its source
+        return
+    assert torch.equal(method(base, dict.fromkeys(sources, base)).activation, base)
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_rows_are_independent_and_their_order_is_irrelevant(name):
-    base, sources = activations()
     method = build(name)
+    base, sources = activations(method)
     together = method(base, sources).activation
     order = torch.randperm(BATCH, generator=torch.Generator().manual_seed(0))
-    shuffled = method(base[order], {"source": sources["source"][order]}).activation
+    shuffled = method(base[order], rows_of(sources, order)).activation
     assert torch.allclose(together[order], shuffled, atol=1e-6)
     for row in range(BATCH):
-        alone = method(base[row : row + 1], {"source": sources["source"][row : row + 1]}).activation
+        alone = method(base[row : row + 1], rows_of(sources, slice(row, row + 1))).activation
         assert torch.allclose(alone[0], together[row], atol=1e-6)
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_a_source_read_at_one_position_is_broadcast(name):
-    base, sources = activations()
-    one = sources["source"][:, :1]
+def test_the_scope_it_states_is_true(name):
     method = build(name)
-    wide = method(base, {"source": one.expand(-1, POSITIONS, -1)}).activation
-    assert torch.allclose(method(base, {"source": one}).activation, wide, atol=1e-6)
+    base, sources = activations(method)
+    together = method(base, sources).activation
+    alone = method(base[:, :1], {n: s[:, :1] for n, s in sources.items()}).activation
+    if method.scope == "token":
+        assert torch.allclose(alone[:, 0], together[:, 0], atol=1e-6)
+    else:
+        assert not torch.allclose(alone[:, 0], together[:, 0], atol=1e-6), "it could run token by token: say so"
+        assert AS_TRAINED not in method.operations
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_source_read_at_one_position_is_broadcast(name):
+    method = build(name)
+    base, sources = activations(method)
+    if method.edit.aligned:
+        one = {n: s[:, :1] for n, s in sources.items()}
+        wide = method(base, {n: s.expand(-1, POSITIONS, -1) for n, s in one.items()}).activation
+        assert torch.allclose(method(base, one).activation, wide, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_gradients_reach_every_learned_parameter(name):
-    base, sources = activations()
     method = build(name)
-    learned = [p for p in method.parameters() if p.requires_grad]
-    if learned:
-        method(base, sources).activation.square().sum().backward()
-        for parameter in learned:
-            assert parameter.grad is not None and float(parameter.grad.norm()) > 0
+    base, sources = activations(method)
+    learned = [(n, p) for n, p in method.named_parameters() if p.requires_grad]
+    if not learned:
+        assert not method(base, sources).activation.requires_grad
+        return
+    method(base, sources, Context(progress=0.5)).activation.square().sum().backward()
+    for what, parameter in learned:
+        assert parameter.grad is not None and float(parameter.grad.norm()) > 0, what
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_invariants_survive_optimisation_with_weight_decay(name):
-    base, sources = activations()
+def test_invariants_survive_200_steps_with_weight_decay(name):
     method = build(name)
-    learned = [p for p in method.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(learned, lr=0.05, weight_decay=0.1) if learned else None
-    goal = torch.randn(BATCH, POSITIONS, WIDTH, generator=torch.Generator().manual_seed(9))
-    for _ in range(200 if learned else 0):
-        assert optimizer is not None
-        optimizer.zero_grad()
-        (method(base, sources).activation - goal).square().mean().backward()
-        optimizer.step()
-        method.retract()
-    for what, violation in method.featurizer.invariants().items():
+    base, sources = activations(method)
+    together = InterventionSet([(Site(0), method)])
+    if together.learned:
+        before = copy.deepcopy(method.state_dict())
+        optimizer, _ = AdamW(lr=0.05, weight_decay=0.1, schedule="constant", clip=0.0).build(together, 200)
+        goal = torch.randn(BATCH, POSITIONS, WIDTH, generator=torch.Generator().manual_seed(9))
+        for step in range(200):
+            optimizer.zero_grad()
+            (method(base, sources, Context(progress=step / 200)).activation - goal).square().mean().backward()
+            together.project_gradient()
+            optimizer.step()
+            together.retract()
+        assert any(not torch.equal(before[k], v) for k, v in method.state_dict().items())
+    for what, violation in method.invariants().items():
         assert violation <= 1e-5, what
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_same_seed_same_intervention(name):
-    first, second = build(name, 1), build(name, 1)
-    assert all(
-        torch.equal(a, b) for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True)
-    )
+    first, second, third = (build(name, seed).state_dict() for seed in (1, 1, 2))
+    assert all(torch.equal(a, b) for a, b in zip(first.values(), second.values(), strict=True))
+    if build(name).edit.sources and any(p.requires_grad for p in build(name).featurizer.parameters()):
+        assert any(not torch.equal(a, b) for a, b in zip(first.values(), third.values(), strict=True))
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_saved_and_rebuilt_is_bit_equal(name):
-    base, sources = activations()
     method = build(name)
+    base, sources = activations(method)
     again = from_spec(to_spec(method))
     again.load_state_dict(copy.deepcopy(method.state_dict()))
     assert torch.equal(method(base, sources).activation, again(base, sources).activation)
-    assert again.capabilities == method.capabilities
+    assert to_spec(again) == to_spec(method) and again.operations == method.operations
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_half_precision_models_get_full_precision_maths(name):
-    base, sources = activations(torch.bfloat16)
     method = build(name)
+    base, sources = activations(method, torch.bfloat16)
     low = method(base, sources).activation
-    high = method(base.float(), {"source": sources["source"].float()}).activation
+    high = method(base.float(), {n: s.float() for n, s in sources.items()}).activation
     assert torch.equal(low, high.to(torch.bfloat16))
     assert all(p.dtype == torch.float32 for p in method.parameters())
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_autocast_does_not_lower_the_maths(name):
-    base, sources = activations()
     method = build(name)
+    base, sources = activations(method)
     with torch.autocast("cpu", torch.bfloat16):
-        inside = method(base, sources, Context()).activation
+        inside, z = method(base, sources, Context()).activation, method.coordinates(base)
     assert torch.equal(inside, method(base, sources).activation)
+    assert torch.equal(z, method.coordinates(base))

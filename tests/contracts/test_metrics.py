@@ -7,8 +7,9 @@ import math
 import pytest
 import torch
 
-from das.batch import Outputs, PairBatch
+from das.batch import PairBatch
 from das.metrics.base import SplitMean
+from das.outputs import Outputs
 from tests.contracts.groups import made, names
 from tests.contracts.test_objectives import VOCAB, batch_of, logits
 

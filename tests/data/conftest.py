@@ -9,7 +9,7 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTraine
 
 torch.set_num_threads(1)
 
-MODELS = Path("/work/shared/models")
+MODELS = Path(__file__).resolve().parents[3] / "shared" / "models"
 CORPUS = [
     "Tim went home because he was tired. Sue went home because she was tired.",
     "Timothy and Susanna sat down. He said hello, she said goodbye.",

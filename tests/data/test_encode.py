@@ -65,14 +65,15 @@ def test_label_continues_the_prompt(any_tokenizer):
     for label in (" he", " she", " Timothy"):
         ids = encoder.label_ids(prompt, label)
         assert prompt.ids + ids == encoder.encode(Prompt(prompt.text + label)).ids
-    assert encoder.single_label_id(prompt, " she") == encoder.label_ids(prompt, " she")[0]
+    ids = encoder.label_ids(prompt, " she")
+    assert encoder.only(ids, prompt, " she") == ids[0]
 
 
 def test_label_of_several_tokens_names_them(any_tokenizer):
     encoder = Encoder(any_tokenizer)
     prompt = encoder.encode(Prompt("Tim saw"))
     with pytest.raises(LabelError, match=r"label ' xylophones' must be a single token\. Got \[.*\] after 'Tim saw'"):
-        encoder.single_label_id(prompt, " xylophones")
+        encoder.only(encoder.label_ids(prompt, " xylophones"), prompt, " xylophones")
 
 
 def test_merge_across_the_boundary(any_tokenizer):

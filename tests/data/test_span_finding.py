@@ -4,7 +4,7 @@ import pytest
 
 from das.data.encode import Encoder
 from das.data.positions import parse_positions, resolve
-from das.data.spans import prompt_from_ids, prompt_from_text
+from das.data.spans import as_prompt, prompt_from_ids
 from das.errors import TokenizerError
 from das.types import MARK, Prompt, SpanFinder
 
@@ -12,26 +12,26 @@ FINDER = SpanFinder("name", ("Tim", "Zoë", "Susannabella"))
 
 
 def test_marks_win_over_the_finder():
-    prompt = prompt_from_text("Tim saw [[Sue]]", FINDER)
+    prompt = as_prompt("Tim saw [[Sue]]", ("name",), FINDER)
     assert prompt == Prompt("Tim saw Sue", {"name": ((8, 11),)})
 
 
 def test_span_names_the_marks():
-    assert set(prompt_from_text("[[Sue]]", FINDER, "who").spans) == {"who"}
-    assert set(prompt_from_text("[[Sue]]").spans) == {MARK}
+    assert set(as_prompt("[[Sue]]", ("who", "whom"), FINDER).spans) == {"who", "whom"}
+    assert set(as_prompt("[[Sue]]").spans) == {MARK}
 
 
 def test_finder_then_nothing():
-    assert prompt_from_text("Tim saw Timmy and Tim", FINDER).spans == {"name": ((0, 3), (18, 21))}
-    assert prompt_from_text("Bob saw Sue", FINDER) == Prompt("Bob saw Sue")
-    assert prompt_from_text("Tim saw Sue") == Prompt("Tim saw Sue")
+    assert as_prompt("Tim saw Timmy and Tim", (), FINDER).spans == {"name": ((0, 3), (18, 21))}
+    assert as_prompt("Bob saw Sue", (), FINDER) == Prompt("Bob saw Sue")
+    assert as_prompt("Tim saw Sue") == Prompt("Tim saw Sue")
 
 
 @pytest.mark.parametrize(
     "text", ["Tim saw Zoë, and Susannabella saw Tim.", " Tim  saw\n\nZoë ", "Zoë", "nobody is here"]
 )
 def test_ids_give_the_same_spans_as_text(any_tokenizer, text):
-    expected = Encoder(any_tokenizer).encode(prompt_from_text(text, FINDER))
+    expected = Encoder(any_tokenizer).encode(as_prompt(text, (), FINDER))
     found = prompt_from_ids(any_tokenizer, expected.ids, FINDER)
     assert found.ids == expected.ids and found.prefix == expected.prefix == 1
     assert found.spans == expected.spans
@@ -55,7 +55,7 @@ def test_ids_that_text_would_not_give(any_tokenizer):
 
 def test_chat_ids_take_the_prefix_they_are_given(chat_tokenizer):
     encoder = Encoder(chat_tokenizer, chat=True)
-    expected = encoder.encode(prompt_from_text("Did Tim go?", FINDER))
+    expected = encoder.encode(as_prompt("Did Tim go?", (), FINDER))
     found = prompt_from_ids(chat_tokenizer, expected.ids, FINDER, prefix=expected.prefix)
     assert found.prefix == expected.prefix and found.spans == expected.spans
     spec = parse_positions("template:<|assistant|>\n")

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import final
 
 import pytest
 import torch
 
 from das.batch import Positions
+from das.context import Context
+from das.edits.base import Edit
 from das.edits.swap import Swap
 from das.engine.engine import Engine
 from das.engine.tiers import prepare
 from das.errors import EngineError
 from das.featurizers.rotation import Rotation
 from das.interventions.base import Intervention
-from das.interventions.das import das
-from das.interventions.full_vector import full_vector
 from das.interventions.sets import InterventionSet, Placement
+from das.methods.das import das
+from das.methods.full_vector import full_vector
 from das.models.families import ModelView
 from das.objectives.counterfactual_ce import CounterfactualCE
 from das.objectives.jsd import JSD
@@ -47,13 +50,13 @@ def step(model, sites, data, rows, tier, objective, sources=None):
         entries.append((Placement(site, {source: site}), swap))
     interventions = InterventionSet(entries)
     prepared = prepare(
-        Engine(model, interventions.placements), data, target=objective.needs_target, tier=tier, batch_size=2
+        Engine(model, interventions.placements), data, runs=objective.needs.runs, tier=tier, batch_size=2
     )
     assert prepared.tier == tier, prepared.reason
     batch = data.collate(rows)
     loss = objective(prepared.outputs(batch, interventions), batch).total
     loss.backward()
-    return loss.detach(), [p.grad for p in interventions.parameters()]
+    return loss.detach(), [p.grad for p in interventions.parameters() if p.requires_grad]
 
 
 def assert_same(expected, got):
@@ -126,15 +129,15 @@ def test_swapping_the_whole_last_block_gives_the_sources_logits():
     for family in FAMILIES:
         model = tiny_model(family)
         data = RandomPairs(3, [["source"]], written="last", ragged=False)
-        interventions = InterventionSet.single(Site(LAST), full_vector(ModelView(model).width))
+        interventions = InterventionSet([(Site(LAST), full_vector(ModelView(model).width))])
         engine = Engine(model, interventions.placements)
         batch = data.collate([0, 1, 2])
         # written and read at the last prompt token, which is what the label position is
         reads = tuple({"source": Positions(batch.target_positions, batch.label_mask)} for _ in batch.reads)
         batch = replace(batch, reads=reads)
-        sources = engine.sources(batch, target=True)
+        sources = engine.sources(batch, frozenset({"target"}))
         outputs = engine.outputs(batch, interventions, sources)
-        assert torch.allclose(outputs.logits, outputs.target_logits, atol=1e-5), family
+        assert torch.allclose(outputs.logits, outputs.runs["target"], atol=1e-5), family
 
 
 def test_nothing_is_left_behind_after_a_run_or_an_error():
@@ -143,7 +146,7 @@ def test_nothing_is_left_behind_after_a_run_or_an_error():
     batch = data.collate([0, 1])
     before = model(batch.base.ids, attention_mask=batch.base.mask.long()).logits
     step(model, [Site(1)], data, [0, 1], "all", CounterfactualCE())
-    interventions = InterventionSet.single(Site(1), das(32, 2))
+    interventions = InterventionSet([(Site(1), das(32, 2))])
     engine = Engine(model, interventions.placements)
     ready = prepare(engine, data, tier="all")
     interventions.interventions[0].featurizer.weight.data = torch.ones(
@@ -152,7 +155,7 @@ def test_nothing_is_left_behind_after_a_run_or_an_error():
     with pytest.raises(RuntimeError):
         ready.outputs(batch, interventions)
     with pytest.raises(RuntimeError):
-        engine.outputs(batch, interventions, engine.sources(batch, target=False))
+        engine.outputs(batch, interventions, engine.sources(batch))
     assert torch.equal(model(batch.base.ids, attention_mask=batch.base.mask.long()).logits, before)
     for module in model.modules():
         assert not module._forward_hooks and not module._forward_pre_hooks and "forward" not in module.__dict__
@@ -161,7 +164,7 @@ def test_nothing_is_left_behind_after_a_run_or_an_error():
 
 def test_the_budget_decides_the_tier_and_says_why():
     model, data = tiny_model("llama-gqa"), RandomPairs(6, [["source"]], written="last")
-    engine = Engine(model, InterventionSet.single(Site(1), das(32, 2)).placements)
+    engine = Engine(model, InterventionSet([(Site(1), das(32, 2))]).placements)
     chosen = [prepare(engine, data, budget_bytes=b) for b in (1 << 30, 6 * 32 * 4, 10)]
     assert [c.tier for c in chosen] == ["all", "prefix", "hooks"]
     assert all("budget" in c.reason for c in chosen)
@@ -170,7 +173,7 @@ def test_the_budget_decides_the_tier_and_says_why():
 
 def test_models_that_cannot_be_resumed_fall_back_visibly(caplog):
     model, data = tiny_model("gpt2"), RandomPairs(3, [["source"]], written="last")
-    engine = Engine(model, InterventionSet.single(Site(1), das(32, 2)).placements)
+    engine = Engine(model, InterventionSet([(Site(1), das(32, 2))]).placements)
     handle = model.transformer.h[0].register_forward_hook(lambda *_: None)
     with caplog.at_level("INFO", logger="das.engine"):
         assert prepare(engine, data, tier="all").tier == "hooks"
@@ -184,10 +187,10 @@ def test_models_that_cannot_be_resumed_fall_back_visibly(caplog):
 
 def test_a_hook_that_never_fires_is_an_error():
     model, data = tiny_model("llama-gqa"), RandomPairs(3, [["source"]], written="last")
-    interventions = InterventionSet.single(Site(1), das(32, 2))
+    interventions = InterventionSet([(Site(1), das(32, 2))])
     engine = Engine(model, interventions.placements)
     batch = data.collate([0, 1])
-    sources = engine.sources(batch, target=False)
+    sources = engine.sources(batch)
     model.model.layers[1].forward = lambda hidden_states, *a, **k: hidden_states
     model.model.layers[1].__class__.__call__, kept = (lambda m, h, *a, **k: h), model.model.layers[1].__class__.__call__
     try:
@@ -204,3 +207,60 @@ def test_only_label_positions_reach_the_head():
     step(model, [Site(1)], data, [0, 1, 2], "hooks", JSD())
     handle.remove()
     assert seen and all(shape == (3, 2) for shape in seen)
+
+
+@final
+class Spy(Edit):
+    """Swaps, remembers what it was told, and reports the mean of its coordinates."""
+
+    sources = ("source",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[Context] = []
+
+    def forward(self, z, h, sources, ctx):
+        self.seen.append(ctx)
+        return sources["source"].expand_as(z), {"mean": z.mean()}
+
+    def params(self):
+        return {}
+
+
+@pytest.mark.parametrize("tier", ["all", "prefix", "hooks"])
+def test_parts_are_told_about_their_rows_and_are_heard(tier):
+    model = tiny_model("llama-gqa")
+    data = RandomPairs(6, [["source"], ["source"]], side="left", written=4)
+    spies = [Spy(), Spy()]
+    entries = [(Site(layer), Intervention(Rotation(32, 2), spy)) for layer, spy in zip((1, 2), spies, strict=True)]
+    interventions = InterventionSet(entries)
+    ready = prepare(Engine(model, interventions.placements), data, tier=tier, batch_size=2)
+    batch = replace(data.collate([3, 0, 5]), per_row={"concept": torch.tensor([1.0, 2.0, 3.0])})
+    batch = replace(batch, factor=torch.tensor([1.0, -1.0, 2.0]))
+    outputs = ready.outputs(batch, interventions, 0.25)
+    assert len(outputs.aux) == 2 and all(set(aux) == {"mean"} for aux in outputs.aux)
+    assert outputs.reported("mean") == [outputs.aux[0]["mean"], outputs.aux[1]["mean"]]
+    for spy, write, read in zip(spies, batch.writes, batch.reads, strict=True):
+        [ctx] = spy.seen
+        assert ctx.progress == 0.25 and torch.equal(ctx.factor, batch.factor)
+        assert torch.equal(ctx.per_row["concept"], batch.per_row["concept"])
+        assert torch.equal(ctx.token_mask, write.mask) and not bool(write.mask.all()), "rows differ in length"
+        assert torch.equal(ctx.source_masks["source"], read["source"].mask)
+        real = batch.base.position_ids.gather(1, write.index)
+        assert torch.equal(ctx.position_ids[write.mask], real[write.mask])
+
+
+@pytest.mark.parametrize("tier", ["all", "prefix", "hooks"])
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_the_reference_run_is_the_base_without_an_intervention(tier, side):
+    model = tiny_model("gemma2")
+    data = RandomPairs(5, [["source"]], side=side, labels=3)
+    interventions = InterventionSet([(Site(1), das(32, 2))])
+    engine = Engine(model, interventions.placements)
+    runs = frozenset({"reference", "target"})
+    ready = prepare(engine, data, tier=tier, runs=runs, batch_size=2)
+    batch = data.collate([4, 1, 2])
+    outputs = ready.outputs(batch, interventions)
+    assert torch.allclose(outputs.run("reference", "test"), engine.clean(batch).logits, atol=1e-5)
+    assert not torch.allclose(outputs.run("reference", "test"), outputs.logits, atol=1e-3)
+    assert not torch.allclose(outputs.run("reference", "test"), outputs.run("target", "test"), atol=1e-3)

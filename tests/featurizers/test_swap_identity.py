@@ -14,6 +14,7 @@ from torch import nn
 
 from das.edits.swap import Swap
 from das.errors import InputError, UnknownChoiceError
+from das.featurizers import rotation
 from das.featurizers.base import Featurizer
 from das.featurizers.direction import Direction
 from das.featurizers.identity import Identity
@@ -109,11 +110,29 @@ def test_a_bad_rotation_is_refused(monkeypatch):
 
 
 def test_a_frozen_rotation_never_moves():
-    basis = 3.0 * random_orthonormal(WIDTH, RANK)
+    basis = random_orthonormal(WIDTH, RANK)
     frozen = Rotation(WIDTH, RANK, basis=basis, learned=False)
     frozen.retract()
     assert torch.equal(frozen.basis, basis) and not frozen.weight.requires_grad
+    frozen.weight.data *= 3.0
     assert frozen.invariants()["orthonormal"] == pytest.approx(8.0, abs=1e-4)
+
+
+def test_a_basis_to_start_from_is_orthonormal_and_fits():
+    with pytest.raises(InputError, match=r"must have orthonormal columns\. Got residual 8"):
+        Rotation(WIDTH, RANK, basis=3.0 * random_orthonormal(WIDTH, RANK))
+    with pytest.raises(InputError, match=rf"wrong shape\. Got \({WIDTH}, {RANK + 1}\)"):
+        Rotation(WIDTH, RANK, basis=random_orthonormal(WIDTH, RANK + 1))
+    with pytest.raises(InputError, match="wrong shape"):
+        Direction(WIDTH, torch.ones(WIDTH + 1))
+
+
+def test_the_qr_is_taken_once_per_forward(monkeypatch):
+    calls = []
+    monkeypatch.setattr(rotation, "orthonormalize", lambda basis: (calls.append(1), orthonormalize(basis))[1])
+    h, s = torch.randn(2, 2, 3, WIDTH)
+    Intervention(Rotation(WIDTH, RANK, "qr"), Swap())(h, {"source": s})
+    assert len(calls) == 1
 
 
 @pytest.mark.parametrize("featurizer", [Rotation(WIDTH, RANK), Rotation(WIDTH, 2, "qr", learned=False)])

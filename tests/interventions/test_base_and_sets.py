@@ -9,18 +9,20 @@ import pytest
 import torch
 from torch import Tensor
 
-from das.batch import Context
+from das.conditioners.base import Conditioner, ConditionerResult
+from das.context import Context
 from das.edits.add import Add
+from das.edits.base import Edit, EditResult
 from das.edits.swap import Swap
 from das.edits.zero import Zero
 from das.errors import CapabilityError, ConfigError
+from das.featurizers.identity import Identity
 from das.featurizers.rotation import Rotation
 from das.gates.base import Gate
-from das.interventions.base import Capabilities, Intervention
-from das.interventions.cdas import cdas
-from das.interventions.das import das
-from das.interventions.full_vector import full_vector
+from das.interventions.base import Intervention
 from das.interventions.sets import InterventionSet, Placement
+from das.methods.das import das
+from das.methods.full_vector import full_vector
 from das.types import Site
 
 WIDTH = 8
@@ -71,10 +73,10 @@ def test_coordinates_are_in_full_precision():
 
 def test_sources_are_read_where_the_site_says():
     site = Site(1, positions="span:name:last", source_positions="last")
-    [placement] = InterventionSet.single(site, das(WIDTH)).placements
+    [placement] = InterventionSet([(site, das(WIDTH))]).placements
     assert placement.write == site
     assert placement.reads == {"source": Site(1, positions="last")}
-    [without] = InterventionSet.single(site, Intervention(Rotation(WIDTH, 1), Zero())).placements
+    [without] = InterventionSet([(site, Intervention(Rotation(WIDTH, 1), Zero()))]).placements
     assert without.reads == {}
 
 
@@ -90,16 +92,9 @@ def test_an_empty_set_is_refused():
         InterventionSet([])
 
 
-def test_a_set_trains_on_one_kind_of_data():
-    assert InterventionSet([(Site(0), cdas(WIDTH)), (Site(1), cdas(WIDTH))]).pairing == "contrast"
-    mixed = InterventionSet([(Site(0), cdas(WIDTH)), (Site(1), das(WIDTH))])
-    with pytest.raises(ConfigError, match=r"\['contrast', 'interchange'\]"):
-        _ = mixed.pairing
-
-
 def test_learned_means_that_something_is_trainable():
     frozen = full_vector(WIDTH)
-    assert not InterventionSet.single(Site(0), frozen).learned
+    assert not InterventionSet([(Site(0), frozen)]).learned
     both = InterventionSet([(Site(0), frozen), (Site(1), das(WIDTH))])
     assert both.learned and not both.requires_grad_(False).learned
 
@@ -126,8 +121,94 @@ def test_upkeep_reaches_every_member():
         assert float((inner + inner.T).abs().max()) <= 1e-5
 
 
-def test_the_default_capabilities_are_what_a_plain_subspace_can_do():
-    method = Intervention(Rotation(WIDTH, 1), Add(1))
-    assert method.capabilities == Capabilities() and method.name == "custom"
-    assert method.capabilities.steering[0] == "clamp"
-    assert "ablate" not in full_vector(WIDTH).capabilities.steering, "nothing would be left"
+def test_what_an_intervention_can_be_steered_with():
+    added = Intervention(Rotation(WIDTH, 1), Add(1))
+    assert added.operations == ("as_trained", "clamp", "add", "ablate") and added.name == "custom"
+    assert das(WIDTH).operations == ("clamp", "add", "ablate"), "a swap needs its source, so it cannot steer"
+    assert "ablate" not in full_vector(WIDTH).operations, "nothing would be left"
+    assert Intervention(Rotation(WIDTH, 1), Add(1), steering={}).operations == ("as_trained",)
+
+
+@final
+class Pooled(Gate):
+    """Opens by the mean over positions."""
+
+    scope = "sequence"
+
+    def forward(self, z: Tensor, h: Tensor, ctx: Context) -> tuple[Tensor, dict[str, Tensor]]:
+        return z.mean(1, keepdim=True).sigmoid(), {}
+
+    def params(self) -> dict[str, Any]:
+        return {}
+
+
+def test_the_scope_is_that_of_its_parts():
+    assert das(WIDTH).scope == "token"
+    pooled = Intervention(Rotation(WIDTH, 1), Add(1), Pooled())
+    assert pooled.scope == "sequence" and pooled.operations == ("clamp", "add", "ablate")
+
+
+@final
+class TwoOfFour(Gate):
+    """Two coordinates are open."""
+
+    def forward(self, z: Tensor, h: Tensor, ctx: Context) -> tuple[Tensor, dict[str, Tensor]]:
+        return self.support().to(z)[None, None], {}
+
+    def support(self) -> Tensor:
+        return torch.tensor([True, False, False, True])
+
+    def params(self) -> dict[str, Any]:
+        return {}
+
+
+def test_the_dimension_is_what_the_gate_leaves_open():
+    assert das(WIDTH, 3).dimension == 3
+    assert Intervention(Rotation(WIDTH, 4), Swap(), TwoOfFour()).dimension == 2
+
+
+def test_two_parts_may_not_report_under_one_name():
+    h, sources = activations()
+
+    @final
+    class Telling(Gate):
+        def forward(self, z: Tensor, h: Tensor, ctx: Context) -> tuple[Tensor, dict[str, Tensor]]:
+            return torch.ones_like(z), {"told": z.mean()}
+
+        def params(self) -> dict[str, Any]:
+            return {}
+
+    @final
+    class TellingToo(Edit):
+        def forward(self, z: Tensor, h: Tensor, sources: Mapping[str, Tensor], ctx: Context) -> EditResult:
+            return z, {"told": z.mean()}
+
+        def params(self) -> dict[str, Any]:
+            return {}
+
+    with pytest.raises(ConfigError, match=r"report under the same name\. Got \['told'\]"):
+        Intervention(Rotation(WIDTH, 1), TellingToo(), Telling())(h, sources)
+
+
+def test_a_conditioner_speaks_to_all_parts():
+    h, _ = activations()
+
+    @final
+    class Doubler(Conditioner):
+        def forward(self, h: Tensor, sources: Mapping[str, Tensor], ctx: Context) -> ConditionerResult:
+            return {"times": torch.arange(len(h)).to(h)}, {"seen": h.mean()}
+
+        def params(self) -> dict[str, Any]:
+            return {}
+
+    @final
+    class Times(Edit):
+        def forward(self, z: Tensor, h: Tensor, sources: Mapping[str, Tensor], ctx: Context) -> EditResult:
+            return ctx.per_row["times"][:, None, None] * z, {}
+
+        def params(self) -> dict[str, Any]:
+            return {}
+
+    edited = Intervention(Identity(WIDTH), Times(), conditioner=Doubler())(h)
+    assert torch.allclose(edited.activation, torch.arange(len(h))[:, None, None] * h, atol=1e-6)
+    assert torch.equal(edited.aux["seen"], h.mean())

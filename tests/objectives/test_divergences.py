@@ -8,6 +8,10 @@ import torch
 
 from das.objectives.base import kl, log_probs
 from das.objectives.jsd import jensen_shannon
+from das.objectives.kl_intervened_to_target import KLIntervenedToTarget
+from das.objectives.kl_target_to_intervened import KLTargetToIntervened
+from das.outputs import Outputs
+from tests.contracts.test_objectives import batch_of
 
 
 def distributions(seed: int) -> torch.Tensor:
@@ -34,10 +38,22 @@ def test_jsd_matches_its_definition():
     assert torch.allclose(jensen_shannon(p.log(), q.log()), wanted)
 
 
+def divergence(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
+    categorical = torch.distributions.Categorical
+    return torch.distributions.kl_divergence(categorical(logits=p), categorical(logits=q))
+
+
 def test_kl_argument_order():
     p, q = distributions(0), distributions(1)
-    wanted = torch.distributions.kl_divergence(
-        torch.distributions.Categorical(logits=p), torch.distributions.Categorical(logits=q)
-    )
-    assert torch.allclose(kl(p, q), wanted)
-    assert not torch.allclose(kl(q, p), wanted)
+    assert torch.allclose(kl(p, q), divergence(p, q))
+    assert not torch.allclose(kl(q, p), divergence(p, q))
+
+
+def test_the_objectives_take_the_expectation_their_names_say():
+    intervened, target = distributions(0), distributions(1)
+    batch, outputs = batch_of(torch.ones(2, 3, dtype=torch.bool)), Outputs(intervened, {"target": target})
+    to_target = KLIntervenedToTarget()(outputs, batch).total
+    to_intervened = KLTargetToIntervened()(outputs, batch).total
+    assert torch.allclose(to_target, divergence(intervened, target).mean())
+    assert torch.allclose(to_intervened, divergence(target, intervened).mean())
+    assert not torch.allclose(to_target, to_intervened, rtol=1e-2)

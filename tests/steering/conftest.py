@@ -12,10 +12,11 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
 
-from das.artifacts.parts import Factors, ModelCard
+from das.artifacts.model_card import ModelCard
 from das.artifacts.subspace import Subspace
-from das.interventions.das import das
+from das.factors import Factors
 from das.interventions.sets import InterventionSet
+from das.methods.das import das
 from das.types import Site, SpanFinder
 from tests.families import VOCAB, tiny_model
 
@@ -66,7 +67,7 @@ def _subspace(
         torch.manual_seed(5)
         made = [(site, make(width, rank)) for site in sites or (Site(1, "block_output", positions),)]
     ones, step = torch.ones(rank), 0.1 * torch.arange(rank)
-    known = Factors(level * ones + step, -level * ones + step, ones, ones, (" she", " he"), 4)
+    known = Factors(level * ones + step, -level * ones + step, ones, ones, 2 * level * ones, (" she", " he"), 4)
     finder = SpanFinder("name", ("Tim", "Sue", "Bob"))
     interventions = InterventionSet(made).requires_grad_(False)
     return Subspace(

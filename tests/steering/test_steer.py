@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from dataclasses import replace
+from typing import final
 
 import pytest
 import torch
 
 from das.edits.add import Add
+from das.edits.swap import Swap
 from das.errors import ArtifactError, CapabilityError, EngineError, InputError, SiteError, UnknownChoiceError
 from das.featurizers.identity import Identity
 from das.featurizers.rotation import Rotation
-from das.interventions.base import Capabilities, Intervention
+from das.gates.base import Gate
+from das.interventions.base import Intervention
 from das.steering.steer import steer
 from das.types import Site
 from tests.families import tiny_ids, tiny_model
@@ -147,8 +152,7 @@ def test_value_sets_raw_coordinates(llama, make_subspace, coordinates, value):
 
 def test_as_trained_uses_the_methods_own_edit(llama, make_subspace, coordinates):
     def shifted(width, rank):
-        can = Capabilities(steering=("as_trained",))
-        return Intervention(Rotation(width, rank), Add(rank, torch.ones(rank)), name="shift", capabilities=can)
+        return Intervention(Rotation(width, rank), Add(rank, torch.ones(rank)), name="shift")
 
     ids, subspace = tiny_ids(), make_subspace(llama, make=shifted, factors=False)
     before = coordinates(subspace, hidden(llama, ids))
@@ -240,9 +244,17 @@ def test_another_model_is_refused(llama, make_subspace):
 
 @pytest.mark.parametrize("factor", [0, 0.0, float("nan"), float("inf"), [1.0, 0.0], [], [[1.0]]])
 def test_unusable_factors(llama, make_subspace, factor):
-    with pytest.raises(InputError, match="steering factor must be") as error:
+    with pytest.raises(InputError, match="steering factor must") as error:
         steer(llama, make_subspace(llama), torch.tensor(factor) if factor == [[1.0]] else factor)
     assert "got" in str(error.value).lower()
+
+
+def test_adding_nothing_is_nothing(llama, make_subspace):
+    ids = tiny_ids()
+    before = llama(ids).logits
+    with steer(llama, make_subspace(llama), [0.0, 1.0], op="add"):
+        after = llama(ids[:2]).logits
+    assert torch.allclose(after[0], before[0], atol=1e-6) and not torch.allclose(after[1], before[1], atol=1e-3)
 
 
 def test_what_a_method_cannot_do(llama, make_subspace):
@@ -253,7 +265,7 @@ def test_what_a_method_cannot_do(llama, make_subspace):
         steer(llama, subspace, op="as_trained")
     with pytest.raises(CapabilityError, match=r"cannot be steered with 'typo'"):
         steer(llama, subspace, op="typo")
-    with pytest.raises(InputError, match="an ablation has no factor"):
+    with pytest.raises(InputError, match="operation 'ablate' has no factor"):
         steer(llama, subspace, 2.0, op="ablate")
     with pytest.raises(InputError, match="value= replaces the factor"):
         steer(llama, subspace, 2.0, value=[1.0, 1.0])
@@ -264,19 +276,48 @@ def test_what_a_method_cannot_do(llama, make_subspace):
     assert "generate" not in vars(llama) and not llama._forward_pre_hooks
 
 
-def test_methods_that_cannot_be_steered_at_all(llama, make_subspace):
-    def build(**can):
-        def make(width, rank):
-            return Intervention(
-                Rotation(width, rank), Add(rank), name="odd", capabilities=Capabilities(steering=("as_trained",), **can)
-            )
+@final
+class Pooled(Gate):
+    """Opens by the mean over all positions."""
 
-        return make_subspace(llama, make=make)
+    scope = "sequence"
 
-    with pytest.raises(CapabilityError, match="one factor per batch"):
-        steer(llama, build(per_row_factor=False), [1.0, 2.0])
-    with pytest.raises(CapabilityError, match="whole sequence"):
-        steer(llama, build(positions="sequence"), 1.0)
+    def forward(self, z, h, ctx):
+        return z.mean(1, keepdim=True).sigmoid(), {}
+
+    def params(self):
+        return {}
+
+
+def test_methods_that_look_at_whole_sequences_cannot_be_steered(llama, make_subspace):
+    def pooled(width, rank):
+        return Intervention(Rotation(width, rank), Add(rank), Pooled(), name="odd")
+
+    for op in (None, "clamp", "ablate"):
+        with pytest.raises(CapabilityError, match="whole sequence"):
+            steer(llama, make_subspace(llama, make=pooled), op=op)
+
+
+def test_a_method_brings_its_own_way_to_steer(llama, make_subspace, coordinates):
+    def pushed(width, rank):
+        return Intervention(Rotation(width, rank), Swap(), steering={"push": Add(rank, unit="maximum")}, name="mine")
+
+    ids, subspace = tiny_ids(), make_subspace(llama, make=pushed)
+    before = coordinates(subspace, hidden(llama, ids))
+    with steer(llama, subspace, 2.0) as steering:
+        assert steering.op == "push"
+        now = coordinates(subspace, hidden(llama, ids))
+    torch.testing.assert_close(now, before + 2 * subspace.factors[0].maximum, atol=1e-4, rtol=1e-4)
+
+
+def test_a_steering_that_is_never_removed_does_not_keep_its_model(make_subspace):
+    model = tiny_model("llama-gqa", seed=3)
+    gone = weakref.ref(model)
+    steering = steer(model, make_subspace(model), 1)
+    assert steering.active
+    del model, steering
+    gc.collect()
+    assert gone() is None
 
 
 def test_wrong_positions_and_sites_leave_the_model_alone(llama, make_subspace):

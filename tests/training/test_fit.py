@@ -12,22 +12,25 @@ from pathlib import Path
 
 import pytest
 import torch
+from pytorch_lightning.callbacks import Callback
 
 from das.artifacts.subspace import Subspace
-from das.errors import EmptySplitError, NonFiniteLossError, SiteError
-from das.interventions.cdas import cdas
-from das.interventions.das import das
-from das.interventions.full_vector import full_vector
+from das.errors import ConfigError, EmptySplitError, NonFiniteLossError, RunExistsError, SiteError
+from das.methods.cdas import cdas
+from das.methods.das import das
+from das.methods.full_vector import full_vector
 from das.models.load import load_model
-from das.objectives.base import Loss
+from das.objectives.base import Loss, Needs
+from das.objectives.counterfactual_ce import CounterfactualCE
 from das.objectives.jsd import JSD
 from das.tasks.name_gender import NameGender
-from das.training.controls import ControlSettings, shuffled
+from das.training.controls.run import ControlSettings
 from das.training.factors import factors_of
-from das.training.fit import FitSettings, fit
+from das.training.fit import fit
 from das.training.loop import TrainerSettings
 from das.training.optim import AdamW
 from das.training.problem import DataSettings, Problem
+from das.training.settings import FitSettings
 from das.types import Site
 from tests.toy import save_toy_model
 
@@ -88,6 +91,23 @@ def test_several_sites_are_trained_together(model):
     assert len(found.subspace.factors) == 2
 
 
+def test_tied_sites_share_one_intervention(model):
+    sites = [SITE, replace(SITE, layer=2)]
+    found = fit(model, NameGender(), RANK2, sites, tied=True, settings=SETTINGS)
+    first, second = found.subspace.interventions
+    assert first is second and len(list(found.subspace.interventions.distinct())) == 1
+    narrow = replace(SITE, layer=2, component="head_attention_value_output", heads=(0,))
+    with pytest.raises(ConfigError, match="equally wide"):
+        fit(model, NameGender(), RANK2, [SITE, narrow], tied=True, settings=SETTINGS)
+
+
+def test_what_cannot_be_measured_is_said_and_the_rest_goes_on(model):
+    late = replace(SITE, positions="generated", source_positions="last")
+    found = fit(model, NameGender(), partial(cdas, rank=1), late, settings=SETTINGS, objective=JSD())
+    assert "labels of one token come before" in found.metrics["iia/not_measured"] and "iia" not in found.metrics
+    assert found.metrics["train/steps"] == 6 and found.subspace.factors[0] is not None
+
+
 def test_methods_without_parameters_take_no_step(model):
     found = fit(model, NameGender(), full_vector, SITE, settings=SETTINGS)
     assert found.metrics["train/steps"] == 0
@@ -117,6 +137,41 @@ fit(load_model(sys.argv[1]), NameGender(), RANK2, SITE, settings=SETTINGS, run_d
 """
 
 
+class Stop(Callback):
+    """Breaks off before the steps given, once each."""
+
+    def __init__(self, *steps: int) -> None:
+        self.steps = list(steps)
+
+    def on_train_batch_start(self, trainer, *_):
+        if self.steps and trainer.global_step == self.steps[0]:
+            self.steps.pop(0)
+            raise RuntimeError("power cut")
+
+
+@pytest.mark.parametrize(("every", "cuts"), [(1, (4, 5)), (2, (5, 7)), (4, (6, 7, 9))])
+def test_broken_off_several_times_equals_uninterrupted(model, tmp_path, every, cuts):
+    trainer = replace(SETTINGS.trainer, max_steps=11, checkpoint_every=every)
+    settings, stop = replace(SETTINGS, trainer=trainer), Stop(*cuts)
+    straight = basis(model, settings)
+    for _ in cuts:
+        with pytest.raises(RuntimeError, match="power cut"):
+            basis(model, settings, run_dir=tmp_path, callbacks=[stop])
+    assert float((basis(model, settings, run_dir=tmp_path) - straight).abs().max()) <= 1e-6
+
+
+def test_a_folder_started_with_other_settings_is_refused(model, tmp_path):
+    with pytest.raises(RuntimeError):
+        basis(model, run_dir=tmp_path, callbacks=[Stop(3)])
+    for change in ({"optimizer": AdamW(lr=0.9)}, {"seed": 1}, {"data": replace(DATA, n_train=24)}):
+        with pytest.raises(RunExistsError, match="started with something else"):
+            basis(model, replace(SETTINGS, **change), run_dir=tmp_path)
+    with pytest.raises(RunExistsError, match="objective"):
+        basis(model, run_dir=tmp_path, objective=CounterfactualCE("contrasts"))
+    same = replace(SETTINGS, trainer=replace(SETTINGS.trainer, checkpoint_every=1, tier="hooks"))
+    assert torch.allclose(basis(model, same, run_dir=tmp_path), basis(model), atol=1e-5)
+
+
 def test_killed_and_resumed_equals_uninterrupted(model, tmp_path):
     straight = basis(model, run_dir=tmp_path / "straight")
     command = [sys.executable, "-c", _KILLED, str(model.name_or_path), str(tmp_path / "killed")]
@@ -131,7 +186,7 @@ def test_killed_and_resumed_equals_uninterrupted(model, tmp_path):
 class Breaking:
     """Cross-entropy that turns into NaN at its third call."""
 
-    needs_target = False
+    needs = Needs()
 
     def __init__(self) -> None:
         self.calls = 0
@@ -149,29 +204,9 @@ def test_a_broken_loss_stops_and_keeps_the_last_good_state(model, tmp_path):
     assert torch.isfinite(kept.basis()).all() and not (tmp_path / "subspace").exists()
 
 
-def test_shuffling_takes_the_label_from_another_pair_and_leaves_base_and_source(model):
-    problem = Problem(model, NameGender(), data=DATA)
-    for builder, pairing in ((RANK2, "interchange"), (partial(cdas, rank=2), "contrast")):
-        interventions = problem.interventions([SITE], builder)
-        data = problem.dataset("train", interventions, pairing)
-        mixed = shuffled(problem, data, interventions, 0)
-        assert len(mixed) == len(data) and mixed.group == data.group
-        known = [(e.pair.sources["source"], e.pair.counterfactual_label, e.label_ids) for e in data.examples]
-        moved = 0
-        for before, after in zip(data.examples, mixed.examples, strict=True):
-            assert after.pair.base == before.pair.base and after.pair.sources["source"] == before.pair.sources["source"]
-            taken = (after.pair.sources["target"], after.pair.counterfactual_label, after.label_ids)
-            assert taken in known and after.pair.target == "target", "label and run stay together"
-            moved += taken[0] != before.pair.sources["source"]
-        assert moved > len(data) / 2
-        assert sorted(e.pair.counterfactual_label for e in mixed.examples) == sorted(
-            e.pair.counterfactual_label for e in data.examples
-        )
-
-
 def test_factors_equal_a_computation_by_hand(model):
     task, problem = NameGender(), Problem(model, NameGender(), data=DATA)
-    interventions = problem.interventions([SITE], RANK2)
+    interventions = SETTINGS.recipe(RANK2, SITE, False, CounterfactualCE()).place(problem)
     [found] = factors_of(problem, interventions)
     direction, seen = interventions[0].featurizer.basis.detach(), []
     handle = model.model.layers[1].register_forward_hook(lambda m, args, out: seen.append(out))
@@ -187,24 +222,6 @@ def test_factors_equal_a_computation_by_hand(model):
     assert torch.allclose(found.positive, torch.stack(by_hand).mean(0), atol=1e-5)
     assert torch.allclose(found.positive_spread, torch.stack(by_hand).std(0, unbiased=False), atol=1e-5)
     assert found.count == len(by_hand) and found.labels == (" she", " he")
-
-
-def test_the_wrong_site_is_never_the_right_one():
-    settings = ControlSettings()
-    assert settings.wrong_sites([SITE])[0].positions == "last"
-    assert settings.wrong_sites([Site(1, positions="last")])[0].positions == "first"
-
-
-def test_weight_decay_spares_featurizers_and_schedules_end_where_they_should(model):
-    interventions = Problem(model, NameGender(), data=DATA).interventions([SITE], RANK2)
-    optimizer, schedule = AdamW(lr=0.1, weight_decay=0.5, warmup=0.2).build(interventions, 10)
-    assert [g["weight_decay"] for g in optimizer.param_groups] == [0.0]
-    rates = []
-    for _ in range(10):
-        rates.append(optimizer.param_groups[0]["lr"])
-        optimizer.step()
-        schedule.step()
-    assert rates[0] == pytest.approx(0.05) and max(rates) == pytest.approx(0.1) and rates[-1] < 0.02
 
 
 def test_bad_input_is_refused_before_any_work(model):

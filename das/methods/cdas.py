@@ -15,10 +15,9 @@ from __future__ import annotations
 
 from das.edits.swap import Swap
 from das.featurizers.rotation import Parametrization, Rotation
-from das.interventions.base import Capabilities, Intervention
+from das.interventions.base import Intervention
 
 
 def cdas(width: int, rank: int = 1, parametrization: Parametrization = "retract") -> Intervention:
-    """The interchange of DAS, trained on contrast quadruples in both directions."""
-    featurizer = Rotation(width, rank, parametrization)
-    return Intervention(featurizer, Swap(), name="cdas", capabilities=Capabilities(pairing="contrast"))
+    """The interchange of DAS, to be trained by an objective on contrast quadruples."""
+    return Intervention(Rotation(width, rank, parametrization), Swap(), name="cdas")

@@ -1,0 +1,29 @@
+"""The interface of a conditioner: `conditioner(h, sources, ctx) -> (rows, aux)`.
+
+It looks at the activations before they are edited, at the sources' and at the context (a concept's embedding, say), and
+names tensors with one entry per row, which featurizer, edit and gate then find in `ctx.per_row`. HyperDAS makes a basis
+and an assignment of positions this way, HyperSteer a vector.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from das.context import Context
+from das.part import Part
+from das.shapes import Activation, SourceActivation
+
+ConditionerResult = tuple[dict[str, Tensor], dict[str, Tensor]]
+
+
+class Conditioner(Part, ABC):
+    """Abstract. It sees all positions of a row at once."""
+
+    scope = "sequence"
+
+    @abstractmethod
+    def forward(self, h: Activation, sources: Mapping[str, SourceActivation], ctx: Context) -> ConditionerResult:
+        """Tensors (B, ...) by name, and aux values."""

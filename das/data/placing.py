@@ -1,0 +1,73 @@
+"""Columns of what each placement writes and reads, in every row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from das.data.align import Groups, align, is_broadcast
+from das.data.examples import Encoded, naming
+from das.data.positions import PositionSpec, parse_positions, resolve
+from das.errors import ConfigError, InputError
+
+Columns = dict[str, list[Any]]
+
+
+class Where(NamedTuple):
+    """What one intervention writes in the base, what it reads in each source, and whether the two are aligned."""
+
+    write: str | PositionSpec
+    reads: Mapping[str, str | PositionSpec]
+    aligned: bool = True
+
+
+def placed(encoded: Sequence[Encoded], number: int, where: Where) -> Columns:
+    """write:NUMBER and read:NUMBER:SOURCE of all rows.
+
+    Raises:
+        ConfigError: a source that the pairs do not have.
+        PositionError: naming the row, where positions do not exist or cannot be aligned.
+    """
+    write, reads = _parsed(where.write), {name: _parsed(read) for name, read in where.reads.items()}
+    groups: list[tuple[Groups, list[Groups]]] = []
+    for row, e in enumerate(encoded):
+        with naming(row):
+            response = len(e.label_ids) - 1
+            for name in reads:
+                if name not in e.sources:
+                    raise ConfigError(f"a site reads source {name!r}, which pairs do not have", got=sorted(e.sources))
+            found = [resolve(read, e.sources[name], response) for name, read in reads.items()]
+            groups.append((resolve(write, e.base, response), found))
+    mentions = write.kind == "span" and all(read.kind == "span" for read in reads.values())
+    out: Columns = {f"write:{number}": [], **{f"read:{number}:{name}": [] for name in reads}}
+    for row, (e, (base, sources)) in enumerate(zip(encoded, groups, strict=True)):
+        with naming(row):
+            written, read = (
+                _aligned(e, base, sources, mentions) if where.aligned else (_flat(base), list(map(_flat, sources)))
+            )
+            out[f"write:{number}"].append(written)
+            for name, read_at in zip(reads, read, strict=True):
+                out[f"read:{number}:{name}"].append(read_at)
+    for i, name in enumerate(reads):
+        if where.aligned and not mentions and all(is_broadcast(sources[i]) for _, sources in groups):
+            out[f"read:{number}:{name}"] = [sources[i][0][:1] for _, sources in groups]
+    return out
+
+
+def _aligned(
+    encoded: Encoded, base: Groups, sources: Sequence[Groups], mentions: bool
+) -> tuple[list[int], list[list[int]]]:
+    try:
+        return align(base, sources, mentions)
+    except InputError as error:
+        texts = "; ".join(f"{name} {prompt.text!r}" for name, prompt in encoded.sources.items())
+        got = f"{error.got} in base {encoded.base.text!r}; {texts}"
+        raise type(error)(error.what, got=got, remedy=error.remedy) from error
+
+
+def _flat(groups: Groups) -> list[int]:
+    return [i for group in groups for i in group]
+
+
+def _parsed(spec: str | PositionSpec) -> PositionSpec:
+    return parse_positions(spec) if isinstance(spec, str) else spec

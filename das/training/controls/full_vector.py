@@ -1,0 +1,40 @@
+"""Full-vector swap: every neuron of the site exchanged, the ceiling of what any subspace there can do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import final
+
+from das.edits.swap import Swap
+from das.errors import CapabilityError
+from das.featurizers.identity import Identity
+from das.interventions.base import Intervention
+from das.interventions.sets import InterventionSet
+from das.training.controls.base import Trial
+
+
+@final
+@dataclass(frozen=True)
+class FullVector:
+    """The whole activation."""
+
+    title = "full-vector swap"
+    meaning = "the whole activation exchanged: the most that any direction could do"
+    trained = False
+
+    def make(self, trial: Trial) -> Sequence[InterventionSet | None]:
+        """The same placements with all neurons."""
+        entries = []
+        for placement, x in zip(trial.learned.placements, trial.learned, strict=True):
+            if len(x.edit.sources) != 1 or not x.edit.aligned:
+                raise CapabilityError(
+                    "the whole activation cannot come from several sources at once", got=str(x.edit.sources),
+                    remedy="measure one variable at a time",
+                )  # fmt: skip
+            swap = Intervention(Identity(x.width), Swap(x.edit.sources[0]), steering={}, name="full_vector")
+            entries.append((placement, swap))
+        return [InterventionSet(entries).to(trial.problem.device)]
+
+
+CONTROL = FullVector()

@@ -1,0 +1,75 @@
+"""Making and measuring controls."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from das.data.dataset import PairDataset
+from das.engine.tiers import Prepared, prepare
+from das.errors import CapabilityError
+from das.interventions.sets import InterventionSet
+from das.metrics.base import Metric
+from das.training.controls.base import Trial, control, names
+from das.training.evaluate import evaluate
+
+logger = logging.getLogger("das.controls")
+
+Numbers = dict[str, float]
+Made = dict[str, Sequence[InterventionSet | None]]
+
+
+@dataclass(frozen=True)
+class ControlSettings:
+    """Which controls to run.
+
+    Attributes:
+        names: any of the files of `das/training/controls`.
+        wrong_positions: where the wrong-site control reads and writes; where that shares a token with the right site,
+            the first prompt token is used instead.
+    """
+
+    names: tuple[str, ...] = field(default_factory=names)
+    wrong_positions: str = "last"
+
+    def __post_init__(self) -> None:
+        for name in self.names:
+            control(name)
+
+
+def make_controls(
+    trial: Trial, wanted: Sequence[str]
+) -> tuple[dict[str, Sequence[InterventionSet | None]], dict[str, str]]:
+    """The controls that make sense for these interventions, and why the others do not."""
+    made: Made = {}
+    without: dict[str, str] = {}
+    for name in wanted:
+        try:
+            made[name] = control(name).make(trial)
+        except CapabilityError as error:
+            without[name] = str(error)
+            logger.info("control %s left out: %s", name, error)
+    return made, without
+
+
+def measure_controls(
+    trial: Trial, made: Made, ready: Prepared, data: PairDataset, metrics: Mapping[str, Metric]
+) -> Numbers:
+    """ "control/NAME/METRIC" for every control made, on the data that `ready` was prepared on."""
+    out: Numbers = {}
+    for name, variants in made.items():
+        rows = [_measured(trial, one, ready, data, metrics) for one in variants]
+        for key in rows[0]:
+            out[f"control/{name}/{key}"] = sum(row[key] for row in rows) / len(rows)
+    return out
+
+
+def _measured(
+    trial: Trial, one: InterventionSet | None, ready: Prepared, data: PairDataset, metrics: Mapping[str, Metric]
+) -> Numbers:
+    size = trial.problem.data.batch_size
+    if one is None or one.placements == trial.learned.placements:
+        return evaluate(ready, data, one, metrics, size)
+    there = trial.problem.dataset("test", one)
+    return evaluate(prepare(trial.problem.engine(one), there, tier="hooks"), there, one, metrics, size)

@@ -1,0 +1,64 @@
+"""Wrong site: the same method made at other positions, where what it looks for should not be.
+
+Positions that share a token with the right ones in any test prompt do not count as other. "last" is tried first (or
+what `controls.wrong_positions` says), then the first prompt token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import final
+
+from das.data.dataset import PairDataset
+from das.errors import CapabilityError
+from das.interventions.sets import InterventionSet
+from das.training.controls.base import Trial
+from das.training.interchange import interchange_of
+from das.training.learn import learn
+from das.training.problem import Problem
+from das.training.recipe import Recipe
+
+
+@final
+@dataclass(frozen=True)
+class WrongSite:
+    """Other positions."""
+
+    title = "wrong site"
+    meaning = "the same training at another token"
+    trained = True
+
+    def make(self, trial: Trial) -> Sequence[InterventionSet | None]:
+        """Learned again elsewhere."""
+        recipe = elsewhere(trial.problem, trial.again(), trial.wrong_positions)
+        return [interchange_of(learn(trial.problem, recipe).interventions)]
+
+
+def elsewhere(problem: Problem, recipe: Recipe, wrong_positions: str) -> Recipe:
+    """The recipe at positions that share no token with its own.
+
+    Raises:
+        CapabilityError: there are none among those tried.
+    """
+    right = _touched(problem.dataset("test", interchange_of(recipe.place(problem))))
+    for positions in dict.fromkeys((wrong_positions, "first")):
+        moved = recipe.at(positions)
+        there = _touched(problem.dataset("test", interchange_of(moved.place(problem))))
+        if all(mine.isdisjoint(other) for mine, other in zip(right, there, strict=True)):
+            return moved
+    raise CapabilityError(
+        "no other positions to compare with: those tried share tokens with the right ones",
+        got=f"sites {', '.join(map(str, recipe.sites))}, tried {wrong_positions} and first",
+        remedy="give controls.wrong_positions",
+    )
+
+
+def _touched(data: PairDataset) -> list[set[int]]:
+    """Per row, every base position that any placement writes."""
+    columns = [name for name in data.table.column_names if name.startswith("write:")]
+    found = data.table.select_columns(columns)
+    return [{int(i) for name in columns for i in row[name]} for row in found]
+
+
+CONTROL = WrongSite()

@@ -1,0 +1,76 @@
+"""Measuring learned interventions on held-out entities, beside their controls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from das.data.dataset import PairDataset
+from das.data.positions import parse_positions
+from das.errors import CapabilityError
+from das.interventions.sets import InterventionSet
+from das.metrics.base import Metric
+from das.metrics.iia import IIA
+from das.metrics.iia_full_vocab import IIAFullVocab
+from das.training.controls.base import Trial
+from das.training.controls.run import Made, measure_controls
+from das.training.evaluate import evaluate, natively_correct
+from das.training.interchange import interchange_of
+from das.training.loop import TrainerSettings, prepared
+from das.training.problem import Problem
+
+#: Metrics reported when none are named.
+DEFAULT_METRICS: Mapping[str, Metric] = {"iia": IIA(), "iia_full_vocab": IIAFullVocab()}
+
+#: Why there are no interchange metrics, where there are none.
+NOT_MEASURED = "iia/not_measured"
+
+
+@dataclass(frozen=True)
+class Measurable:
+    """Interventions as an interchange with the pairs to measure them on; or why that is impossible."""
+
+    interchange: InterventionSet | None
+    test: PairDataset | None
+    reason: str | None = None
+
+
+def measurable(problem: Problem, interventions: InterventionSet) -> Measurable:
+    """Look before training: positions, labels and lengths of the test pairs.
+
+    Raises:
+        DasError: the test pairs do not fit the sites.
+    """
+    try:
+        interchange = interchange_of(interventions)
+    except CapabilityError as error:
+        return Measurable(None, None, str(error))
+    late = [p.write.positions for p in interchange.placements if parse_positions(p.write.positions).kind == "generated"]
+    if late and problem.task.labels is not None:
+        return Measurable(None, None, "only response tokens are edited, and labels of one token come before them")
+    return Measurable(interchange, problem.dataset("test", interchange))
+
+
+def measure(
+    trial: Trial,
+    test: PairDataset,
+    made: Made,
+    metrics: Mapping[str, Metric],
+    trainer: TrainerSettings,
+) -> dict[str, Any]:
+    """Metrics on the test split beside all controls, on the validation split, and the model's own accuracy."""
+    problem, learned = trial.problem, trial.learned
+    engine, size = problem.engine(learned), trial.problem.data.batch_size
+    ready = prepared(engine, test, trainer)
+    numbers: dict[str, Any] = dict(evaluate(ready, test, learned, metrics, size))
+    numbers |= measure_controls(trial, made, ready, test, metrics)
+    val = problem.dataset("val", learned)
+    on_val = evaluate(prepared(engine, val, trainer), val, learned, metrics, size)
+    numbers |= {f"val/{name}": value for name, value in on_val.items()}
+    if test.labels is not None:
+        numbers["model/accuracy"] = float(natively_correct(engine, test, size).double().mean())
+    for one in made.get("wrong_site", ()):
+        if one is not None:
+            numbers["control/wrong_site/positions"] = one.placements[0].write.positions
+    return numbers | {"engine/test_tier": ready.tier, "data/test_pairs": len(test)}

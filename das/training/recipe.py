@@ -1,0 +1,70 @@
+"""How an intervention is made: method, sites, objective, optimiser, trainer, seed. Controls follow the same recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from das.errors import ConfigError
+from das.interventions.base import Intervention
+from das.interventions.sets import InterventionSet
+from das.objectives.base import Objective
+from das.training.loop import TrainerSettings
+from das.training.optim import Optimizer
+from das.training.problem import Problem
+from das.types import Site
+
+#: A method: called with `width=`, it makes an intervention.
+Builder = Callable[..., Intervention]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything about a run that is neither the model nor the task nor the data.
+
+    Attributes:
+        method: the method with everything but the width.
+        sites: where; each gets an intervention of its own.
+        tied: whether all sites share one intervention instead.
+        objective: what is minimised.
+        optimizer: how.
+        trainer: how long.
+        seed: of initialisation, order and samplers.
+    """
+
+    method: Builder
+    sites: tuple[Site, ...]
+    tied: bool
+    objective: Objective
+    optimizer: Optimizer
+    trainer: TrainerSettings
+    seed: int
+
+    def at(self, positions: str) -> Recipe:
+        """The same at other positions, read and written."""
+        return replace(self, sites=tuple(replace(s, positions=positions, source_positions=None) for s in self.sites))
+
+    def place(self, problem: Problem) -> InterventionSet:
+        """Fresh interventions, initialised from the seed without touching the global random state.
+
+        Raises:
+            ConfigError: tied sites of different widths, or no site.
+            SiteError: a site does not exist in the model.
+        """
+        widths = [problem.view.bind(site).width for site in self.sites]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            made = _made(self.method, self.sites, widths, self.tied)
+        placed = InterventionSet(list(zip(self.sites, made, strict=True)))
+        return placed if problem.device.type == "meta" else placed.to(problem.device)
+
+
+def _made(method: Builder, sites: Sequence[Site], widths: Sequence[int], tied: bool) -> list[Intervention]:
+    if not tied:
+        return [method(width=width) for width in widths]
+    if len(set(widths)) != 1:
+        got = ", ".join(f"{site}: {width}" for site, width in zip(sites, widths, strict=True))
+        raise ConfigError("sites that share one intervention must be equally wide", got=got, remedy="use tied=false")
+    return [method(width=widths[0])] * len(sites)

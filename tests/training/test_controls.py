@@ -1,0 +1,202 @@
+"""Each control is what its name says, for whatever it stands beside."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import Any, final
+
+import pytest
+import torch
+
+from das.context import Context
+from das.edits.add import Add
+from das.edits.swap import Swap
+from das.errors import CapabilityError, UnknownChoiceError
+from das.featurizers.identity import Identity
+from das.featurizers.rotation import Rotation
+from das.gates.base import Gate
+from das.geometry import principal_cosines
+from das.interventions.base import Intervention
+from das.interventions.sets import InterventionSet
+from das.methods.cdas import cdas
+from das.methods.das import das
+from das.metrics.iia import IIA
+from das.metrics.logit_difference import LogitDifference
+from das.models.load import load_model
+from das.objectives.counterfactual_ce import CounterfactualCE
+from das.objectives.jsd import JSD
+from das.tasks.name_gender import NameGender
+from das.training.controls.base import Trial, control, names
+from das.training.controls.run import ControlSettings
+from das.training.controls.wrong_site import elsewhere
+from das.training.evaluate import evaluate, natively_correct
+from das.training.fit import fit
+from das.training.interchange import interchange_of
+from das.training.loop import TrainerSettings, prepared
+from das.training.problem import DataSettings, Problem
+from das.training.settings import FitSettings
+from das.training.shuffle import shuffled
+from das.types import Site
+from tests.toy import save_toy_model
+
+SITE = Site(1, positions="span:name")
+DATA = DataSettings(n_train=32, n_val=8, n_test=16, n_contrast=8, response_tokens=4)
+TRAINER = TrainerSettings(max_steps=3, batch_size=8, progress=False)
+SETTINGS = FitSettings(data=DATA, trainer=TRAINER)
+RANK2 = partial(das, rank=2)
+
+
+@pytest.fixture(scope="module")
+def problem(tmp_path_factory) -> Problem:
+    model = load_model(save_toy_model(tmp_path_factory.mktemp("toy")))
+    return Problem(model, NameGender(), data=DATA)
+
+
+def recipe(method: Any = RANK2, *sites: Site, objective: Any = None):
+    return SETTINGS.recipe(method, sites or SITE, False, objective or CounterfactualCE())
+
+
+def trial(problem: Problem, method: Any = RANK2, *sites: Site) -> Trial:
+    made = recipe(method, *sites)
+    return Trial(problem, interchange_of(made.place(problem)), made)
+
+
+def test_all_controls_are_found_and_explained():
+    assert set(names()) == {"no_intervention", "random_subspace", "full_vector", "wrong_site", "shuffled_labels"}
+    assert [control(n).trained for n in names()] == [False] * 3 + [True] * 2
+    assert all(control(n).title and control(n).meaning for n in names())
+    with pytest.raises(UnknownChoiceError, match="unknown control"):
+        ControlSettings(names=("placebo",))
+
+
+def test_random_subspaces_have_the_learned_dimension_and_are_drawn_anew(problem):
+    drawn = control("random_subspace").make(trial(problem, partial(das, rank=3)))
+    bases = [x[0].featurizer.basis for x in drawn]
+    assert len(bases) == 5 and all(b.shape == (32, 3) for b in bases)
+    for i, one in enumerate(bases):
+        assert torch.allclose(one.T @ one, torch.eye(3), atol=1e-5)
+        assert all(float(principal_cosines(one, other).max()) < 0.99 for other in bases[:i])
+
+
+@final
+class TwoOpen(Gate):
+    """Two coordinates are open."""
+
+    def forward(self, z: torch.Tensor, h: torch.Tensor, ctx: Context) -> tuple[torch.Tensor, dict]:
+        return self.support().to(z)[None, None], {}
+
+    def support(self) -> torch.Tensor:
+        return torch.arange(32) < 2
+
+    def params(self) -> dict[str, Any]:
+        return {}
+
+
+def test_coordinates_that_a_gate_closes_do_not_count(problem):
+    def masked(width: int) -> Intervention:
+        return Intervention(Identity(width), Swap(), TwoOpen(), name="masked")
+
+    for drawn in control("random_subspace").make(trial(problem, masked)):
+        assert drawn[0].rank == 2 and isinstance(drawn[0].featurizer, Rotation)
+
+
+def test_tied_placements_share_their_random_subspace(problem):
+    shared = das(32, 2)
+    tied = InterventionSet([(SITE, shared), (replace(SITE, layer=2), shared)])
+    [first, *_] = control("random_subspace").make(Trial(problem, tied))
+    assert first[0] is first[1]
+
+
+def test_the_full_vector_is_the_whole_activation(problem):
+    [swapped] = control("full_vector").make(trial(problem))
+    h, s = torch.randn(2, 3, 4, 32)
+    assert torch.allclose(swapped[0](h, {"source": s}).activation, s, atol=1e-6)
+    data = problem.dataset("test", swapped)
+    ready = prepared(problem.engine(swapped), data, TRAINER)
+    whole = evaluate(ready, data, swapped, {"ld": LogitDifference()})
+    everything = interchange_of(recipe(partial(das, rank=32)).place(problem))
+    assert evaluate(ready, data, everything, {"ld": LogitDifference()})["ld"] == pytest.approx(whole["ld"], abs=1e-3)
+
+
+@pytest.mark.parametrize("positions", ["last", "index:-1", "l1", "l2"])
+def test_the_wrong_site_shares_no_token_with_the_right_one(problem, positions):
+    assert elsewhere(problem, recipe(RANK2, replace(SITE, positions=positions)), "last").sites[0].positions == "first"
+
+
+@pytest.mark.parametrize("positions", ["all", "prompt", "from:0"])
+def test_where_every_token_is_right_there_is_no_wrong_site(problem, positions):
+    with pytest.raises(CapabilityError, match=r"share tokens with the right ones.*controls\.wrong_positions"):
+        elsewhere(problem, recipe(RANK2, replace(SITE, positions=positions)), "last")
+
+
+def test_the_wrong_site_is_trained_where_it_says(problem):
+    [wrong] = control("wrong_site").make(trial(problem))
+    assert wrong.placements[0].write.positions == "last" and not any(p.requires_grad for p in wrong.parameters())
+    fresh = recipe().at("last").place(problem)
+    assert not torch.allclose(wrong[0].featurizer.basis, fresh[0].featurizer.basis), "it was trained"
+
+
+def test_shuffling_takes_every_label_from_another_pair(problem):
+    for method, objective in ((RANK2, CounterfactualCE()), (partial(cdas, rank=2), JSD())):
+        placed = recipe(method).place(problem)
+        data = problem.dataset("train", placed, objective.needs.rows)
+        mixed = shuffled(problem, data, placed, 0)
+        assert len(mixed) == len(data) and mixed.group == data.group
+        known = [(e.pair.sources["source"], e.pair.counterfactual_label, e.label_ids) for e in data.examples]
+        for row, (before, after) in enumerate(zip(data.examples, mixed.examples, strict=True)):
+            assert after.pair.base == before.pair.base and after.pair.sources["source"] == before.pair.sources["source"]
+            taken = (after.pair.sources["target"], after.pair.counterfactual_label, after.label_ids)
+            assert taken in known and after.pair.target == "target", "label and run stay together"
+            same = [i for i, k in enumerate(known) if k == taken]
+            assert same != [row], "no pair keeps its own label"
+        labels = [[e.pair.counterfactual_label for e in d.examples] for d in (data, mixed)]
+        assert sorted(labels[0]) == sorted(labels[1]) and labels[0] != labels[1]
+
+
+def test_no_intervention_is_the_model(problem):
+    [nothing] = control("no_intervention").make(trial(problem))
+    placed = interchange_of(recipe().place(problem))
+    data = problem.dataset("test", placed)
+    ready = prepared(problem.engine(placed), data, TRAINER)
+    numbers = evaluate(ready, data, nothing, {"iia": IIA()})
+    labels, hits = problem.task.labels, []
+    for pair in data.pairs:
+        ids = problem.encoder.encode(pair.base).ids
+        logits = problem.model(torch.tensor([ids])).logits[0, -1]
+        encoded = problem.encoder.encode(pair.base)
+        scores = [float(logits[problem.encoder.label_ids(encoded, label)[0]]) for label in labels]
+        hits.append(labels[scores.index(max(scores))] == pair.counterfactual_label)
+    assert numbers["iia"] == pytest.approx(sum(hits) / len(hits))
+
+
+def test_a_pair_is_answered_correctly_only_if_its_target_is(problem):
+    placed = recipe().place(problem)
+    data = problem.dataset("test", placed)
+    right = natively_correct(problem.engine(placed), data).tolist()
+
+    def picks(prompt) -> str:
+        encoded = problem.encoder.encode(prompt)
+        logits = problem.model(torch.tensor([encoded.ids])).logits[0, -1]
+        return max(problem.task.labels, key=lambda label: float(logits[problem.encoder.label_ids(encoded, label)[0]]))
+
+    both = [(picks(p.base) == p.base_label, picks(p.sources["source"]) == p.counterfactual_label) for p in data.pairs]
+    assert right == [base and source for base, source in both]
+    assert any(base and not source for base, source in both), "negative control: the source decides somewhere"
+
+
+def test_source_free_subspaces_are_measured_as_interchanges(problem):
+    def shifted(width: int) -> Intervention:
+        return Intervention(Rotation(width, 2), Add(2, torch.ones(2), learned=True), name="shifted")
+
+    found = fit(problem.model, NameGender(), shifted, SITE, settings=SETTINGS)
+    assert "iia" in found.metrics and "control/random_subspace/iia" in found.metrics
+    assert found.metrics["train/steps"] == 3 and found.subspace.interventions[0].operations[0] == "as_trained"
+
+
+def test_what_has_no_subspace_is_not_measured_as_an_interchange(problem):
+    def moved(width: int) -> Intervention:
+        return Intervention(Identity(width), Add(width, torch.ones(width)), name="moved")
+
+    found = fit(problem.model, NameGender(), moved, SITE, settings=SETTINGS)
+    assert "cannot be interchanged" in found.metrics["iia/not_measured"] and "iia" not in found.metrics
