@@ -35,7 +35,7 @@ TOLERANCE = 1e-4
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Subspace:
     """Trained interventions with all one needs to know to use them.
 
@@ -58,6 +58,13 @@ class Subspace:
     training: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
     controls: Mapping[str, Subspace] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        first, rest = self.interventions[0], len(self.interventions) - 1
+        more = f" and {rest} more" if rest else ""
+        told = {k: v for k, v in self.metrics.items() if k == "iia_changed" and isinstance(v, float)}
+        score = "".join(f", {k} {v:.3f}" for k, v in told.items())
+        return f"Subspace({first.name} of rank {first.rank} at {self.site}{more} in {self.model.name_or_path}{score})"
 
     @property
     def site(self) -> Site:

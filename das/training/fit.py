@@ -31,7 +31,7 @@ from das.training.settings import FitSettings
 from das.types import Site
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Fit:
     """What `fit` returns.
 
@@ -42,6 +42,9 @@ class Fit:
 
     subspace: Subspace
     metrics: Mapping[str, Any]
+
+    def __repr__(self) -> str:
+        return f"Fit({self.subspace!r}, {len(self.metrics)} metrics)"
 
 
 def fit(

@@ -75,6 +75,7 @@ class Problem:
         data: DataSettings | None = None,
         seed: int = 0,
     ) -> None:
+        _check(model, task)
         self.model, self.task, self.data, self.seed = model, task, data or DataSettings(), seed
         self.view = ModelView(model)
         self.tokenizer = load_tokenizer(model) if tokenizer is None else tokenizer
@@ -142,3 +143,13 @@ class Problem:
         ]
         side = self.data.padding_side
         return PairDataset(items, self.encoder, where, labels=labels, padding_side=side, group=group)
+
+
+def _check(model: Any, task: Any) -> None:
+    """Say what is wrong with what people give by mistake."""
+    if not isinstance(model, torch.nn.Module):
+        raise InputError("the model must be loaded", got=repr(model), remedy='give das.load_model("NAME_OR_PATH")')
+    if isinstance(task, type):
+        raise InputError("the task must be an instance", got=task.__name__, remedy=f"give {task.__name__}()")
+    if not isinstance(task, Task):
+        raise InputError("this is no task", got=type(task).__name__, remedy="see das.tasks.base.Task for what it needs")

@@ -50,9 +50,16 @@ class Recipe:
         """Fresh interventions, initialised from the seed without touching the global random state.
 
         Raises:
-            ConfigError: tied sites of different widths, or no site.
+            ConfigError: no method, no site, or tied sites of different widths.
             SiteError: a site does not exist in the model.
         """
+        if isinstance(self.method, Intervention) or not callable(self.method):
+            got = type(self.method).__name__
+            raise ConfigError(
+                "this is no method", got=got, remedy='give das.method("das", rank=1), or a function of width'
+            )
+        if not self.sites:
+            raise ConfigError("a method needs at least one site", got="none", remedy="give das.Site(layer=...)")
         widths = [problem.view.bind(site).width for site in self.sites]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)

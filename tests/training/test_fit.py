@@ -10,12 +10,13 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import jaxtyping
 import pytest
 import torch
 from pytorch_lightning.callbacks import Callback
 
 from das.artifacts.subspace import Subspace
-from das.errors import ConfigError, EmptySplitError, NonFiniteLossError, RunExistsError, SiteError
+from das.errors import ConfigError, EmptySplitError, InputError, NonFiniteLossError, RunExistsError, SiteError
 from das.methods.cdas import cdas
 from das.methods.das import das
 from das.methods.full_vector import full_vector
@@ -222,6 +223,27 @@ def test_factors_equal_a_computation_by_hand(model):
     assert torch.allclose(found.positive, torch.stack(by_hand).mean(0), atol=1e-5)
     assert torch.allclose(found.positive_spread, torch.stack(by_hand).std(0, unbiased=False), atol=1e-5)
     assert found.count == len(by_hand) and found.labels == (" she", " he")
+
+
+def test_what_people_give_by_mistake(model, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # what a user without the test run's checks sees
+    given = {"site": SITE, "settings": SETTINGS}
+    with pytest.raises(InputError, match=r"the model must be loaded\. Got 'tiny'\. Give das\.load_model"):
+        fit("tiny", NameGender(), RANK2, **given)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"must be an instance\. Got NameGender\. Give NameGender\(\)"):
+        fit(model, NameGender, RANK2, **given)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="this is no task"):
+        fit(model, object(), RANK2, **given)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"this is no method\. Got Intervention"):
+        fit(model, NameGender(), das(32), **given)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="at least one site"):
+        fit(model, NameGender(), RANK2, [], settings=SETTINGS)
+
+
+def test_a_fit_is_printed_in_one_line(model):
+    found = fit(model, NameGender(), RANK2, [SITE, replace(SITE, layer=2)], settings=SETTINGS)
+    assert repr(found).startswith("Fit(Subspace(das of rank 2 at layer 1 block_output @ span:name and 1 more in ")
+    assert "iia_changed" in repr(found) and len(repr(found)) < 300
 
 
 def test_bad_input_is_refused_before_any_work(model):
