@@ -9,13 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+#: Longest value that a message shows whole.
+_LONGEST = 300
+
 
 class DasError(Exception):
     """Base of every error this package raises on purpose.
 
     Args:
         what: what is wrong, in one clause.
-        got: the offending value, shown with `repr` unless it is already a string.
+        got: the offending value, shown with `repr` unless it is already a string; a long one without its middle.
         remedy: what the user can do about it.
     """
 
@@ -23,7 +26,7 @@ class DasError(Exception):
         self.what, self.got, self.remedy = what, got, remedy
         parts = [what.rstrip(".")]
         if got is not None:
-            parts.append(f"got {got if isinstance(got, str) else repr(got)}")
+            parts.append(f"got {_short(got if isinstance(got, str) else repr(got))}")
         if remedy:
             parts.append(remedy.rstrip("."))
         super().__init__(". ".join(p[0].upper() + p[1:] if i else p for i, p in enumerate(parts)) + ".")
@@ -94,3 +97,11 @@ class EngineError(DasError, RuntimeError):
 
 class NonFiniteLossError(DasError, RuntimeError):
     """The loss or its gradient became NaN or infinite; training stopped and the last good state was kept."""
+
+
+def _short(text: str) -> str:
+    """A text of at most `_LONGEST` characters: what is too long loses its middle."""
+    if len(text) <= _LONGEST:
+        return text
+    kept = (_LONGEST - len(" [...] ")) // 2
+    return f"{text[:kept]} [...] {text[-kept:]}"

@@ -53,13 +53,21 @@ class Prompt:
 
     @classmethod
     def from_marked(cls, text: str, name: str = MARK) -> Prompt:
-        """Read `[[...]]` marks: `"Hi [[Tim]]!"` becomes the text `"Hi Tim!"` with one mention of `name`."""
+        """Read `[[...]]` marks: `"Hi [[Tim]]!"` becomes the text `"Hi Tim!"` with one mention of `name`.
+
+        Raises:
+            PositionError: an empty mark, or one that is not closed.
+        """
         plain, mentions, end = "", [], 0
-        for match in re.finditer(r"\[\[(.+?)\]\]", text):
+        for match in re.finditer(r"\[\[(.*?)\]\]", text, re.DOTALL):
+            if not match[1].strip():
+                raise PositionError("a mark in the prompt is empty", got=text, remedy="put words between [[ and ]]")
             plain += text[end : match.start()]
             mentions.append((len(plain), len(plain) + len(match[1])))
             plain += match[1]
             end = match.end()
+        if "[[" in text[end:]:
+            raise PositionError("a mark in the prompt is not closed", got=text, remedy="close it: [[words]]")
         return cls(plain + text[end:], {name: tuple(mentions)} if mentions else {})
 
 

@@ -24,9 +24,15 @@ def test_from_marked_reads_every_mention():
     assert Prompt.from_marked("[[Tim]]", name="name").spans == {"name": ((0, 3),)}
 
 
-@pytest.mark.parametrize("text", ["no marks", "", "[[", "]] [[", "[[]]", "[x]", "a [[b"])
+@pytest.mark.parametrize("text", ["no marks", "", "]]", "[x]", "a [b]] c"])
 def test_what_is_no_mark_stays_text(text):
     assert Prompt.from_marked(text) == Prompt(text)
+
+
+@pytest.mark.parametrize("text", ["[[", "]] [[", "[[]]", "[[ ]]", "a [[b", "[[a]] [[b"])
+def test_broken_marks_are_refused(text):
+    with pytest.raises(PositionError, match="mark in the prompt"):
+        Prompt.from_marked(text)
 
 
 @given(pieces=st.lists(st.tuples(PLAIN, NAMES), max_size=5), end=PLAIN)

@@ -157,5 +157,5 @@ def _error(what: str, encoded: EncodedPrompt, n_response: int) -> PositionError:
         what,
         got=f"prompt {encoded.text!r} with {len(encoded)} tokens ({encoded.prefix} of them the prefix), "
         f"{n_response} response tokens; its spans: {spans}",
-        remedy="choose other positions, or mark the span with [[...]]",
+        remedy="mark the words as [[...]] in the prompt, or choose other positions",
     )

@@ -133,5 +133,5 @@ def _no_span(spec: PositionSpec, prompt: EncodedPrompt, finder: SpanFinder | Non
     return PositionError(
         f"the subspace is steered at span {spec.name!r}, but {how}",
         got=f"prompt {prompt.text!r} and positions {spec.text!r}",
-        remedy="mark it as [[...]] in steering.generate([...]) or steer(..., prompts=[...]), or choose other positions",
+        remedy="mark the words as [[...]] in the prompt, or choose other positions",
     )
