@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from typing import final
 
 import pytorch_lightning as pl
@@ -13,6 +15,8 @@ from das.engine.tiers import Prepared
 from das.interventions.sets import InterventionSet
 from das.objectives.base import Objective
 from das.training.evaluate import batches, evaluating
+
+log = logging.getLogger("das.training")
 
 
 @final
@@ -54,3 +58,28 @@ class ValidationLoss(Callback):
                 loss = self.objective(self.prepared.outputs(batch, self.interventions), batch)
                 total, count = total + float(loss.total) * loss.count, count + loss.count
         pl_module.log("val/loss", total / max(count, 1), prog_bar=True)
+
+
+@final
+class Reports(Callback):
+    """Writes step and loss into the log every so many seconds, for those who see no progress bar.
+
+    Args:
+        seconds: between two lines, at the speed of the steps.
+    """
+
+    def __init__(self, seconds: float = 15.0) -> None:
+        self.seconds, self._last = seconds, time.monotonic()
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Count from here."""
+        self._last = time.monotonic()
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: object) -> None:
+        """One line when due."""
+        if time.monotonic() - self._last < self.seconds:
+            return
+        self._last = time.monotonic()
+        loss = trainer.callback_metrics.get("train/loss")
+        told = "" if loss is None else f", loss {float(loss):.4f}"
+        log.info("step %d of %d%s", trainer.global_step, trainer.max_steps, told)

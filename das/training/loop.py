@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import time
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -19,13 +18,23 @@ from das.data.dataset import PairDataset
 from das.data.loader import PairLoader
 from das.engine.engine import Engine
 from das.engine.tiers import Prepared, Tier, prepare
-from das.errors import EmptySplitError
+from das.errors import EmptySplitError, InputError, UnknownChoiceError
 from das.interventions.sets import InterventionSet
 from das.objectives.base import Objective
 from das.outputs import FrozenRun
-from das.training.callbacks import ValidationLoss
+from das.training.callbacks import Reports, ValidationLoss
+from das.training.checkpoints import FOLDER, keep_newest, newest_checkpoint
+from das.training.lightning import interruptible, quiet
 from das.training.module import InterventionModule
 from das.training.optim import Optimizer
+
+log = logging.getLogger("das.training")
+
+#: Arguments of `pl.Trainer` that are ours to set.
+_OWN = frozenset({
+    "accelerator", "devices", "max_steps", "max_epochs", "accumulate_grad_batches", "gradient_clip_val", "logger",
+    "callbacks", "enable_checkpointing", "enable_progress_bar", "enable_model_summary", "log_every_n_steps",
+})  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -60,6 +69,13 @@ class TrainerSettings:
         if self.max_steps < 1 or self.batch_size < 1 or self.accumulate < 1:
             got = f"max_steps {self.max_steps}, batch_size {self.batch_size}, accumulate {self.accumulate}"
             raise EmptySplitError("trainer.max_steps, batch_size and accumulate must be at least 1", got=got)
+        for name in ("val_every", "checkpoint_every", "log_every", "budget_gib"):
+            if not getattr(self, name) >= 0:
+                raise InputError(f"trainer.{name} must not be negative", got=getattr(self, name))
+        free = set(inspect.signature(pl.Trainer).parameters) - _OWN
+        for name in self.extra:
+            if name not in free:
+                raise UnknownChoiceError("argument of Lightning's Trainer in trainer.extra", name, free)
 
 
 @dataclass(frozen=True)
@@ -117,42 +133,22 @@ def train(
     if validation is not None and settings.val_every:
         on_val = prepared(engine, validation, settings, objective.needs.runs)
         watching.append(ValidationLoss(on_val, validation, interventions, objective, settings.val_every))
+    watching.append(Reports())
     module = InterventionModule(interventions.train(), ready, objective, optimizer, seed)
     loader = PairLoader(data, settings.batch_size, seed)
-    with _quiet():
+    with quiet(), interruptible():
         epochs = settings.max_steps * settings.accumulate // len(loader) + 2  # never reached: max_steps ends the run
         trainer = _trainer(engine, settings, optimizer, logger, run_dir, watching, epochs)
         resumed = newest_checkpoint(run_dir)
+        where = "" if resumed is None else f", going on from {resumed.name}"
+        log.info("training: %d steps, batches of %d%s", settings.max_steps, settings.batch_size, where)
         trainer.fit(module, datamodule=PairDataModule(loader), ckpt_path=resumed, weights_only=False)
     if trainer.interrupted:
         raise KeyboardInterrupt
+    keep_newest(run_dir)
     interventions.eval()
     seconds = time.perf_counter() - began
     return Trained(trainer.global_step, seconds, ready.tier, ready.reason, resumed is not None)
-
-
-def newest_checkpoint(run_dir: Path | None) -> Path | None:
-    """The checkpoint to resume from, if there is one."""
-    if run_dir is None:
-        return None
-    found = sorted((run_dir / "checkpoints").glob("*.ckpt"), key=lambda p: p.stat().st_mtime)
-    return found[-1] if found else None
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep Lightning's advertisements and a deprecation inside Lightning itself from the user; not its warnings."""
-    chatter = logging.getLogger("pytorch_lightning.utilities.rank_zero")
-    level = chatter.level
-    chatter.setLevel(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "`isinstance\\(treespec, LeafSpec\\)` is deprecated", FutureWarning)
-            warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty", UserWarning)
-            warnings.filterwarnings("ignore", "Be aware that when using `ckpt_path`", UserWarning)
-            yield
-    finally:
-        chatter.setLevel(level)
 
 
 def _trainer(
@@ -169,8 +165,8 @@ def _trainer(
     if settings.progress:
         own.append(RichProgressBar(leave=False))
     if run_dir is not None:
-        folder = run_dir / "checkpoints"
-        own.append(ModelCheckpoint(folder, "{step}", every_n_train_steps=settings.checkpoint_every, save_top_k=1))
+        every = settings.checkpoint_every
+        own.append(ModelCheckpoint(run_dir / FOLDER, "{step}", every_n_train_steps=every, save_top_k=1))
     return pl.Trainer(
         accelerator="gpu" if device.type == "cuda" else device.type,
         devices=1,

@@ -45,6 +45,7 @@ def make_controls(
     made: Made = {}
     without: dict[str, str] = {}
     for name in wanted:
+        logger.info("control %s: %s", name, control(name).meaning)
         try:
             made[name] = control(name).make(trial)
         except CapabilityError as error:
