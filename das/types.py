@@ -19,9 +19,10 @@ Mentions = tuple[tuple[int, int], ...]
 #:     pairs        interchange pairs with the causal model's label
 #:     contrasts    contrast quadruples, both directions, teacher-forced on the source's response (CDAS)
 #:     elicit       of every contrast only the neutral prompt with the concept's response (ReFT)
-#:     preferences  of every contrast a winning and a losing response to the neutral prompt, in both directions
-Rows = Literal["pairs", "contrasts", "elicit", "preferences"]
-ROWS: tuple[Rows, ...] = ("pairs", "contrasts", "elicit", "preferences")
+#:     preferences  of every contrast a winning and a losing response to the neutral prompt: once the concept's wins
+#:                  (direction +1), once the neutral one (direction -1)
+#:     contrast_preferences    the same for interchanges: each direction on its own prompt, the source's response wins
+Rows = Literal["pairs", "contrasts", "elicit", "preferences", "contrast_preferences"]
 
 #: The name under which `[[...]]` marks are stored when the caller gives no other.
 MARK = "mark"

@@ -34,6 +34,24 @@ class WrittenContrast:
         elicit, suppress = self.contrast.pairs()
         return Example(elicit, self.positive_ids), Example(suppress, self.negative_ids)
 
+    def preferences(self, interchange: bool) -> tuple[Example, ...]:
+        """Winner and loser of direction +1 (the concept's response wins), then of direction -1.
+
+        Args:
+            interchange: direction -1 starts from the concept's prompt with the neutral one as its source, as an
+                interchange needs it; otherwise both start from the neutral prompt.
+        """
+        elicit, suppress = self.contrast.pairs()
+        neutral, concept = elicit.base_label, elicit.counterfactual_label
+        there, back = {"direction": 1.0}, {"direction": -1.0}
+        start = suppress if interchange else elicit
+        return (
+            Example(elicit, self.positive_ids, there),
+            Example(replace(elicit, counterfactual_label=neutral), self.negative_ids, there),
+            Example(replace(start, counterfactual_label=neutral), self.negative_ids, back),
+            Example(replace(start, counterfactual_label=concept), self.positive_ids, back),
+        )
+
 
 def from_texts(contrast: Contrast, encoder: Encoder) -> WrittenContrast:
     """A contrast whose responses are given as text, each tokenized by itself; LabelError where one is missing."""

@@ -1,4 +1,8 @@
-"""Named methods, one per file: module NAME defines a function or class NAME, and `method(NAME, ...)` finds it."""
+"""Named methods, one per file.
+
+Module `my_method` defines the function `my_method` (learned: width -> intervention) or the class `MyMethod` (estimated:
+labelled activations -> intervention), and `method("my_method", ...)` finds it.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +22,19 @@ def method(name: str, **settings: Any) -> Any:
         name: of a file in `das/methods`, e.g. "das".
         **settings: of the method, e.g. `rank=1`.
 
+    Returns:
+        A function of `width`, or an estimator (`das.estimators.base`).
+
     Raises:
         UnknownChoiceError: there is no such method.
     """
     if name not in names():
         raise UnknownChoiceError("method", name, names())
-    found = getattr(importlib.import_module(f"{__name__}.{name}"), name)
-    return partial(found, **settings)
+    module = importlib.import_module(f"{__name__}.{name}")
+    builder = getattr(module, name, None)
+    if builder is not None:
+        return partial(builder, **settings)
+    return getattr(module, "".join(word.capitalize() for word in name.split("_")))(**settings)
 
 
 def names() -> list[str]:

@@ -8,7 +8,7 @@ whatever the model's dtype.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -41,6 +41,20 @@ class Loss:
     total: Float[Tensor, ""]
     count: int
     parts: Mapping[str, Float[Tensor, ""]] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Factored(Protocol):
+    """An objective that trains with steering factors."""
+
+    def factors(self, batch: PairBatch) -> Float[Tensor, " batch"] | None:
+        """One factor per row or none, a function of the batch alone (`batch.draw` is all the randomness there is)."""
+        ...
+
+
+def with_factors(objective: Objective, batch: PairBatch) -> PairBatch:
+    """The batch with the factors that the objective trains with, if it does."""
+    return replace(batch, factor=objective.factors(batch)) if isinstance(objective, Factored) else batch
 
 
 @runtime_checkable

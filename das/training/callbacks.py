@@ -13,7 +13,7 @@ from pytorch_lightning.callbacks import Callback
 from das.data.dataset import PairDataset
 from das.engine.tiers import Prepared
 from das.interventions.sets import InterventionSet
-from das.objectives.base import Objective
+from das.objectives.base import Objective, with_factors
 from das.training.evaluate import batches, evaluating
 
 log = logging.getLogger("das.training")
@@ -55,6 +55,7 @@ class ValidationLoss(Callback):
         total, count = 0.0, 0
         with evaluating(self.interventions):
             for batch in batches(self.data, self.batch_size, self.prepared.engine):
+                batch = with_factors(self.objective, batch)
                 loss = self.objective(self.prepared.outputs(batch, self.interventions), batch)
                 total, count = total + float(loss.total) * loss.count, count + loss.count
         pl_module.log("val/loss", total / max(count, 1), prog_bar=True)

@@ -26,7 +26,7 @@ from das.training.factors import factors_of
 from das.training.learn import Learned, learn
 from das.training.measure import DEFAULT_METRICS, NOT_MEASURED, Measurable, measurable, measure
 from das.training.problem import Problem
-from das.training.recipe import Builder, Recipe
+from das.training.recipe import Method, Recipe
 from das.training.settings import FitSettings
 from das.types import Site
 
@@ -50,7 +50,7 @@ class Fit:
 def fit(
     model: nn.Module,
     task: Task,
-    method: Builder,
+    method: Method,
     site: Site | Sequence[Site],
     *,
     tied: bool = False,

@@ -50,7 +50,7 @@ def learn(
         RunExistsError: `run_dir` was started with something else.
         NonFiniteLossError: the interventions given keep their last good state.
     """
-    placed = recipe.place(problem) if interventions is None else interventions
+    placed = recipe.place(problem, shuffled) if interventions is None else interventions
     if not placed.learned:
         return Learned(placed.eval(), Trained(0, 0.0), 0)
     watched = interventions is not None

@@ -12,7 +12,7 @@ import torch
 from das.batch import PairBatch
 from das.errors import NonFiniteLossError
 from das.interventions.sets import InterventionSet
-from das.objectives.base import Objective
+from das.objectives.base import Objective, with_factors
 from das.outputs import Outputs
 from das.training.optim import Optimizer
 
@@ -70,6 +70,7 @@ class InterventionModule(pl.LightningModule):
 
     def training_step(self, batch: PairBatch, batch_idx: int) -> torch.Tensor:
         """Loss of one batch, summed over what it counts; `on_before_optimizer_step` makes means of it."""
+        batch = with_factors(self.objective, batch)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self._seed * 1_000_003 + self.global_step * 1_009 + batch_idx)
             outputs = self._train.outputs(batch, self.interventions, self.progress)

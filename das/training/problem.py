@@ -98,14 +98,26 @@ class Problem:
             CapabilityError: the task has no such data.
         """
         if rows != "pairs":
-            written = self.contrasts(split)
-            return self.pairs([w.examples()[0] for w in written] if rows == "elicit" else written, interventions, None)
+            return self.from_contrasts(self.contrasts(split), interventions, rows)
         sizes = {"train": self.data.n_train, "val": self.data.n_val, "test": self.data.n_test}
         if split not in sizes:
             raise InputError("unknown split", got=split, remedy=f"choose one of {', '.join(sizes)}")
         pairs = self.task.pairs(split, sizes[split], self.seed)
         data = self.pairs(pairs, interventions, self.task.labels)
         return self._filtered(data, interventions, split) if self.data.filter_correct else data
+
+    def from_contrasts(
+        self, written: Sequence[WrittenContrast], interventions: InterventionSet, rows: Rows
+    ) -> PairDataset:
+        """Contrasts with responses, as the rows an objective asks for."""
+        match rows:
+            case "elicit":
+                return self.pairs([w.examples()[0] for w in written], interventions, None)
+            case "preferences" | "contrast_preferences":
+                examples = [e for w in written for e in w.preferences(rows == "contrast_preferences")]
+                return self.pairs(examples, interventions, None, group=2)
+            case _:
+                return self.pairs(written, interventions, None)
 
     def contrasts(self, split: str) -> list[WrittenContrast]:
         """The task's contrasts, with responses that the unmodified model writes where they have none.

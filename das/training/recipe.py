@@ -8,16 +8,20 @@ from dataclasses import dataclass, replace
 import torch
 
 from das.errors import ConfigError
+from das.estimators.base import Estimator, SetEstimator
 from das.interventions.base import Intervention
 from das.interventions.sets import InterventionSet
 from das.objectives.base import Objective
+from das.training.estimate import estimated
 from das.training.loop import TrainerSettings
 from das.training.optim import Optimizer
 from das.training.problem import Problem
 from das.types import Site
 
-#: A method: called with `width=`, it makes an intervention.
+#: Called with `width=`, it makes an intervention that is then trained.
 Builder = Callable[..., Intervention]
+#: How interventions are made: built and trained, or estimated from activations (and then perhaps trained).
+Method = Builder | Estimator | SetEstimator
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,7 @@ class Recipe:
         seed: of initialisation, order and samplers.
     """
 
-    method: Builder
+    method: Method
     sites: tuple[Site, ...]
     tied: bool
     objective: Objective
@@ -46,13 +50,22 @@ class Recipe:
         """The same at other positions, read and written."""
         return replace(self, sites=tuple(replace(s, positions=positions, source_positions=None) for s in self.sites))
 
-    def place(self, problem: Problem) -> InterventionSet:
+    def place(self, problem: Problem, shuffled: bool = False) -> InterventionSet:
         """Fresh interventions, initialised from the seed without touching the global random state.
+
+        Args:
+            problem: model, task, data.
+            shuffled: estimate from concept values that were dealt out at random (a control).
 
         Raises:
             ConfigError: no method, no site, or tied sites of different widths.
             SiteError: a site does not exist in the model.
         """
+        if isinstance(self.method, Estimator | SetEstimator):
+            if self.tied:
+                got = type(self.method).__name__
+                raise ConfigError("an estimator fits every site on its own", got=got, remedy="use tied=false")
+            return estimated(problem, self.method, self.sites, self.seed, shuffled)
         if isinstance(self.method, Intervention) or not callable(self.method):
             got = type(self.method).__name__
             raise ConfigError(

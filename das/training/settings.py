@@ -10,7 +10,7 @@ from das.training.controls.run import ControlSettings
 from das.training.loop import TrainerSettings
 from das.training.optim import AdamW, Optimizer
 from das.training.problem import DataSettings
-from das.training.recipe import Builder, Recipe
+from das.training.recipe import Method, Recipe
 from das.types import Site
 
 
@@ -24,7 +24,7 @@ class FitSettings:
     controls: ControlSettings = field(default_factory=ControlSettings)
     seed: int = 0
 
-    def recipe(self, method: Builder, site: Site | Sequence[Site], tied: bool, objective: Objective) -> Recipe:
+    def recipe(self, method: Method, site: Site | Sequence[Site], tied: bool, objective: Objective) -> Recipe:
         """How to make `method` at these sites."""
         sites = (site,) if isinstance(site, Site) else tuple(site)
         return Recipe(method, sites, tied, objective, self.optimizer, self.trainer, self.seed)

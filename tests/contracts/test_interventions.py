@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import copy
+from functools import cache
+from typing import Any
 
 import pytest
 import torch
 
 from das.context import Context
 from das.errors import CapabilityError
+from das.estimators.base import Effects, Estimator, Examples, Found, SetEstimator
 from das.interventions.base import AS_TRAINED, Intervention
 from das.interventions.serial import from_spec, to_spec
 from das.interventions.sets import InterventionSet
+from das.models.families import ModelView
 from das.training.optim import AdamW
 from das.types import Site
 from tests.contracts.groups import made, names
+from tests.families import tiny_model
 
 WIDTH, BATCH, POSITIONS = 12, 5, 3
 METHODS = names("intervention")
@@ -22,15 +27,45 @@ METHODS = names("intervention")
 Sources = dict[str, torch.Tensor]
 
 
+def examples(seed: int, width: int = WIDTH) -> Examples:
+    """Three tokens of each of 60 prompts whose two values differ in mean and covariance."""
+    generator = torch.Generator().manual_seed(seed)
+    prompt = torch.arange(60).repeat_interleave(3)
+    label, x = prompt % 2, torch.randn(180, width, generator=generator)
+    x = x * torch.where(label[:, None] == 1, 1.0, torch.linspace(0.5, 2.0, width)) + 1.5 * label[:, None]
+    return Examples(x, label, prompt, prompt // 2, torch.arange(180) % 3)
+
+
 def build(name: str, seed: int = 0) -> Intervention:
+    """A copy of the method made once per seed: some estimators take a second."""
+    return copy.deepcopy(_built(name, seed))
+
+
+@cache
+def _built(name: str, seed: int) -> Intervention:
     torch.manual_seed(seed)
-    return made("intervention", name)(width=WIDTH)
+    method = made("intervention", name)
+    if isinstance(method, Estimator):
+        return method.fit(examples(seed))
+    if isinstance(method, SetEstimator):
+        view = ModelView(tiny_model("llama-gqa"))
+        found = {
+            site: Found(*(examples(seed + n + split, view.bind(site).width) for split in (0, 100)))
+            for n, site in enumerate(method.candidates(view, [Site(0)]))
+        }
+        return method.fit_set(found, lambda entries: Effects((0.0, 1.0), 0.0))[0][1]
+    return method(width=WIDTH)
+
+
+def context(rows: int = BATCH, positions: int = POSITIONS, **more: Any) -> Context:
+    """What every part may ask for."""
+    return Context(position_ids=torch.arange(positions).expand(rows, -1), **more)
 
 
 def activations(method: Intervention, dtype: torch.dtype = torch.float32) -> tuple[torch.Tensor, Sources]:
     """A base, and every source that the method's edit asks for."""
     generator = torch.Generator().manual_seed(3)
-    base, *others = torch.randn(1 + len(method.edit.sources), BATCH, POSITIONS, WIDTH, generator=generator)
+    base, *others = torch.randn(1 + len(method.edit.sources), BATCH, POSITIONS, method.width, generator=generator)
     return base.to(dtype), {name: s.to(dtype) for name, s in zip(method.edit.sources, others, strict=True)}
 
 
@@ -43,10 +78,11 @@ def rows_of(sources: Sources, rows: torch.Tensor | slice) -> Sources:
 def test_keeps_shape_and_dtype(name, dtype):
     method = build(name)
     base, sources = activations(method, dtype)
-    edited = method(base, sources).activation
+    edited = method(base, sources, context()).activation
     assert edited.shape == base.shape and edited.dtype == dtype
     assert torch.isfinite(edited).all()
-    assert not torch.equal(edited, base), "an intervention that does nothing is a bug, not a method"
+    training = method(base, sources, context(progress=0.5)).activation
+    assert not torch.equal(training, base), "an intervention that does nothing is a bug, not a method"
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -58,19 +94,19 @@ def test_sources_equal_to_the_base_are_an_exact_no_op(name, dtype):
         with pytest.raises(CapabilityError):
             made("intervention", "das")(width=WIDTH)(base)  # the negative control: an interchange does need its source
         return
-    assert torch.equal(method(base, dict.fromkeys(sources, base)).activation, base)
+    assert torch.equal(method(base, dict.fromkeys(sources, base), context()).activation, base)
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_rows_are_independent_and_their_order_is_irrelevant(name):
     method = build(name)
     base, sources = activations(method)
-    together = method(base, sources).activation
+    together = method(base, sources, context()).activation
     order = torch.randperm(BATCH, generator=torch.Generator().manual_seed(0))
-    shuffled = method(base[order], rows_of(sources, order)).activation
+    shuffled = method(base[order], rows_of(sources, order), context()).activation
     assert torch.allclose(together[order], shuffled, atol=1e-6)
     for row in range(BATCH):
-        alone = method(base[row : row + 1], rows_of(sources, slice(row, row + 1))).activation
+        alone = method(base[row : row + 1], rows_of(sources, slice(row, row + 1)), context(rows=1)).activation
         assert torch.allclose(alone[0], together[row], atol=1e-6)
 
 
@@ -78,8 +114,8 @@ def test_rows_are_independent_and_their_order_is_irrelevant(name):
 def test_the_scope_it_states_is_true(name):
     method = build(name)
     base, sources = activations(method)
-    together = method(base, sources).activation
-    alone = method(base[:, :1], {n: s[:, :1] for n, s in sources.items()}).activation
+    together = method(base, sources, context()).activation
+    alone = method(base[:, :1], {n: s[:, :1] for n, s in sources.items()}, context(positions=1)).activation
     if method.scope == "token":
         assert torch.allclose(alone[:, 0], together[:, 0], atol=1e-6)
     else:
@@ -93,8 +129,8 @@ def test_a_source_read_at_one_position_is_broadcast(name):
     base, sources = activations(method)
     if method.edit.aligned:
         one = {n: s[:, :1] for n, s in sources.items()}
-        wide = method(base, {n: s.expand(-1, POSITIONS, -1) for n, s in one.items()}).activation
-        assert torch.allclose(method(base, one).activation, wide, atol=1e-6)
+        wide = method(base, {n: s.expand(-1, POSITIONS, -1) for n, s in one.items()}, context()).activation
+        assert torch.allclose(method(base, one, context()).activation, wide, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -103,9 +139,9 @@ def test_gradients_reach_every_learned_parameter(name):
     base, sources = activations(method)
     learned = [(n, p) for n, p in method.named_parameters() if p.requires_grad]
     if not learned:
-        assert not method(base, sources).activation.requires_grad
+        assert not method(base, sources, context()).activation.requires_grad
         return
-    method(base, sources, Context(progress=0.5)).activation.square().sum().backward()
+    method(base, sources, context(progress=0.5)).activation.square().sum().backward()
     for what, parameter in learned:
         assert parameter.grad is not None and float(parameter.grad.norm()) > 0, what
 
@@ -118,10 +154,10 @@ def test_invariants_survive_200_steps_with_weight_decay(name):
     if together.learned:
         before = copy.deepcopy(method.state_dict())
         optimizer, _ = AdamW(lr=0.05, weight_decay=0.1, schedule="constant", clip=0.0).build(together, 200)
-        goal = torch.randn(BATCH, POSITIONS, WIDTH, generator=torch.Generator().manual_seed(9))
+        goal = torch.randn(BATCH, POSITIONS, method.width, generator=torch.Generator().manual_seed(9))
         for step in range(200):
             optimizer.zero_grad()
-            (method(base, sources, Context(progress=step / 200)).activation - goal).square().mean().backward()
+            (method(base, sources, context(progress=step / 200)).activation - goal).square().mean().backward()
             together.project_gradient()
             optimizer.step()
             together.retract()
@@ -132,7 +168,7 @@ def test_invariants_survive_200_steps_with_weight_decay(name):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_same_seed_same_intervention(name):
-    first, second, third = (build(name, seed).state_dict() for seed in (1, 1, 2))
+    first, second, third = (_built.__wrapped__(name, seed).state_dict() for seed in (1, 1, 2))
     assert all(torch.equal(a, b) for a, b in zip(first.values(), second.values(), strict=True))
     if build(name).edit.sources and any(p.requires_grad for p in build(name).featurizer.parameters()):
         assert any(not torch.equal(a, b) for a, b in zip(first.values(), third.values(), strict=True))
@@ -144,7 +180,7 @@ def test_saved_and_rebuilt_is_bit_equal(name):
     base, sources = activations(method)
     again = from_spec(to_spec(method))
     again.load_state_dict(copy.deepcopy(method.state_dict()))
-    assert torch.equal(method(base, sources).activation, again(base, sources).activation)
+    assert torch.equal(method(base, sources, context()).activation, again(base, sources, context()).activation)
     assert to_spec(again) == to_spec(method) and again.operations == method.operations
 
 
@@ -152,8 +188,8 @@ def test_saved_and_rebuilt_is_bit_equal(name):
 def test_half_precision_models_get_full_precision_maths(name):
     method = build(name)
     base, sources = activations(method, torch.bfloat16)
-    low = method(base, sources).activation
-    high = method(base.float(), {n: s.float() for n, s in sources.items()}).activation
+    low = method(base, sources, context()).activation
+    high = method(base.float(), {n: s.float() for n, s in sources.items()}, context()).activation
     assert torch.equal(low, high.to(torch.bfloat16))
     assert all(p.dtype == torch.float32 for p in method.parameters())
 
@@ -163,6 +199,6 @@ def test_autocast_does_not_lower_the_maths(name):
     method = build(name)
     base, sources = activations(method)
     with torch.autocast("cpu", torch.bfloat16):
-        inside, z = method(base, sources, Context()).activation, method.coordinates(base)
-    assert torch.equal(inside, method(base, sources).activation)
+        inside, z = method(base, sources, context()).activation, method.coordinates(base)
+    assert torch.equal(inside, method(base, sources, context()).activation)
     assert torch.equal(z, method.coordinates(base))

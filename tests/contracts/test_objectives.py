@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from das.batch import PairBatch, Positions, TokenBatch
 from das.errors import CapabilityError
+from das.objectives.base import Factored, Objective, with_factors
 from das.outputs import Outputs
 from tests.contracts.groups import made, names
 
 OBJECTIVES = names("objective")
-VOCAB = 11
+VOCAB, ROWS, LABELS, CHOICES = 11, 4, 3, 3
+PREFERENCES = ("preferences", "contrast_preferences")
 
 
 def batch_of(mask: torch.Tensor, seed: int = 0) -> PairBatch:
+    """Rows with random labels, without choices and groups."""
     rows, labels = mask.shape
     ids = torch.randint(0, VOCAB, (rows, labels), generator=torch.Generator().manual_seed(seed))
     tokens = TokenBatch(torch.zeros(rows, labels + 1, dtype=torch.long), torch.ones(rows, labels + 1, dtype=torch.bool))
@@ -27,9 +32,29 @@ def batch_of(mask: torch.Tensor, seed: int = 0) -> PairBatch:
     )  # fmt: skip
 
 
-def outputs(objective, x: torch.Tensor, target: torch.Tensor) -> Outputs:
-    """Logits, with whatever frozen runs the objective asks for."""
-    return Outputs(x, dict.fromkeys(objective.needs.runs, target))
+def suited(objective: Objective, mask: torch.Tensor) -> PairBatch:
+    """The kind of batch this objective asks for: a label set for pairs; winners and losers for preferences."""
+    batch, rows = batch_of(mask), len(mask)
+    if objective.needs.rows in PREFERENCES:
+        sign = torch.tensor([1.0, 1.0, -1.0, -1.0]).repeat(rows // 4 + 1)[:rows]
+        batch = replace(batch, group=2, per_row={"direction": sign}, draw=torch.linspace(0, 0.99, rows))
+    elif objective.needs.rows == "pairs":
+        others = (batch.label_ids[:, :1] + torch.tensor([1, 2])) % VOCAB
+        choices = torch.cat([others[:, :1], batch.label_ids[:, :1], others[:, 1:]], 1)
+        right, base = torch.ones(rows, dtype=torch.long), torch.arange(rows) % 2
+        batch = replace(batch, choices=choices, counterfactual_choice=right, base_choice=base)
+    return with_factors(objective, batch)
+
+
+def take(batch: PairBatch, rows: list[int]) -> PairBatch:
+    """Some rows of a batch."""
+
+    def taken(value):
+        if isinstance(value, torch.Tensor):
+            return value[rows]
+        return {k: v[rows] for k, v in value.items()} if value and value is batch.per_row else value
+
+    return PairBatch(**{name: taken(value) for name, value in vars(batch).items()})
 
 
 def target_of(batch: PairBatch) -> torch.Tensor:
@@ -37,85 +62,122 @@ def target_of(batch: PairBatch) -> torch.Tensor:
     return 6.0 * torch.nn.functional.one_hot(batch.label_ids, VOCAB).float()
 
 
-def logits(rows: int, labels: int, seed: int = 1) -> torch.Tensor:
+def towards(batch: PairBatch, noise: torch.Tensor, share: float) -> torch.Tensor:
+    """Logits moved by a share to where every label, or every winner's, is likely; losers' rows stay."""
+    moved = (1 - share) * noise + share * target_of(batch)
+    winner = torch.arange(len(batch)) % batch.group == 0
+    return torch.where(winner[:, None, None], moved, noise)
+
+
+def logits(rows: int = ROWS, labels: int = LABELS, seed: int = 1) -> torch.Tensor:
     return torch.randn(rows, labels, VOCAB, generator=torch.Generator().manual_seed(seed))
 
 
-def full(rows: int = 4, labels: int = 3) -> torch.Tensor:
+def outputs(objective: Objective, x: torch.Tensor, batch: PairBatch) -> Outputs:
+    """Logits, with whatever frozen runs the objective asks for."""
+    frozen = {"target": target_of(batch).to(x.dtype), "reference": logits(len(batch), x.shape[1], 5).to(x.dtype)}
+    return Outputs(x, {name: frozen[name] for name in objective.needs.runs})
+
+
+def full(rows: int = ROWS, labels: int = LABELS) -> torch.Tensor:
     return torch.ones(rows, labels, dtype=torch.bool)
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_scalar_finite_and_differentiable(name):
-    batch, x = batch_of(full()), logits(4, 3).requires_grad_()
-    objective = made("objective", name)
-    loss = objective(outputs(objective, x, target_of(batch)), batch)
-    assert loss.total.shape == () and torch.isfinite(loss.total) and loss.count == 12
+    objective, x = made("objective", name), logits().requires_grad_()
+    batch = suited(objective, full())
+    loss = objective(outputs(objective, x, batch), batch)
+    assert loss.total.shape == () and torch.isfinite(loss.total) and loss.count in (2, 4, 12)
+    assert loss.parts and not any(part.requires_grad for part in loss.parts.values())
     loss.total.backward()
     assert float(x.grad.norm()) > 0
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
-def test_lower_when_the_counterfactual_is_likelier(name):
-    batch, objective = batch_of(full()), made("objective", name)
-    target, noise = target_of(batch), logits(4, 3)
-    mixed = [(1 - t) * noise + t * target for t in (0.0, 0.5, 0.9)]
-    losses = [float(objective(outputs(objective, x, target), batch).total) for x in mixed]
+def test_lower_when_what_it_wants_is_likelier(name):
+    objective, noise = made("objective", name), logits()
+    batch = suited(objective, full())
+    mixed = [towards(batch, noise, share) for share in (0.0, 0.5, 0.9)]
+    losses = [float(objective(outputs(objective, x, batch), batch).total) for x in mixed]
     assert losses[0] > losses[1] > losses[2]
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
-def test_token_weighted_mean_ignores_padding_and_batch_split(name):
+def test_a_mean_that_ignores_padding_and_batch_split(name):
+    objective = made("objective", name)
     mask = torch.tensor([[1, 1, 1], [1, 0, 0], [1, 1, 0], [1, 0, 0]], dtype=torch.bool)
-    batch, objective, x = batch_of(mask), made("objective", name), logits(4, 3)
-    target = target_of(batch)
-    whole = objective(outputs(objective, x, target), batch)
-    garbage = torch.where(mask[..., None], x, 1e4 * logits(4, 3, seed=7))
-    assert torch.equal(objective(outputs(objective, garbage, target), batch).total, whole.total)
-    total, tokens = 0.0, 0
-    for rows in ([0], [1, 2], [3]):
-        part = batch_of(mask[rows])
-        part = PairBatch(**{**vars(part), "label_ids": batch.label_ids[rows]})
-        loss = objective(outputs(objective, x[rows], target[rows]), part)
-        total, tokens = total + float(loss.total) * loss.count, tokens + loss.count
-    assert tokens == whole.count == 7
-    assert total / tokens == pytest.approx(float(whole.total), rel=1e-6)
+    batch, x = suited(objective, mask), logits()
+    whole = objective(outputs(objective, x, batch), batch)
+    garbage = torch.where(mask[..., None], x, 1e4 * logits(seed=7))
+    assert torch.equal(objective(outputs(objective, garbage, batch), batch).total, whole.total)
+    total, count, frozen = 0.0, 0, outputs(objective, x, batch).runs
+    for rows in ([0, 1], [2, 3]) if batch.group == 2 else ([0], [1, 2], [3]):
+        part = Outputs(x[rows], {run: value[rows] for run, value in frozen.items()})
+        loss = objective(part, take(batch, rows))
+        total, count = total + float(loss.total) * loss.count, count + loss.count
+    assert count == whole.count
+    assert total / count == pytest.approx(float(whole.total), rel=1e-6)
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_maths_in_fp32_under_bf16(name):
-    batch = batch_of(full())
-    x, target = logits(4, 3).bfloat16(), target_of(batch).bfloat16()
     objective = made("objective", name)
-    low = objective(outputs(objective, x, target), batch).total
-    assert low.dtype == torch.float32
-    assert torch.equal(low, objective(outputs(objective, x.float(), target.float()), batch).total)
+    batch = suited(objective, full())
+    low = outputs(objective, logits().bfloat16(), batch)
+    high = Outputs(low.logits.float(), {run: value.float() for run, value in low.runs.items()})
+    loss = objective(low, batch).total
+    assert loss.dtype == torch.float32
+    assert torch.equal(loss, objective(high, batch).total)
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
-def test_no_gradient_into_the_target(name):
-    batch = batch_of(full())
-    target = target_of(batch).requires_grad_()
+def test_no_gradient_into_frozen_runs(name):
     objective = made("objective", name)
-    objective(outputs(objective, logits(4, 3).requires_grad_(), target), batch).total.backward()
-    assert target.grad is None
+    batch = suited(objective, full())
+    given = outputs(objective, logits().requires_grad_(), batch)
+    frozen = {run: value.clone().requires_grad_() for run, value in given.runs.items()}
+    objective(Outputs(given.logits, frozen), batch).total.backward()
+    assert all(value.grad is None for value in frozen.values())
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_extreme_logits_stay_finite(name):
-    batch = batch_of(full())
-    x = (1e4 * logits(4, 3)).requires_grad_()
-    objective = made("objective", name)
-    loss = objective(outputs(objective, x, -1e4 * logits(4, 3, seed=5)), batch).total
+    objective, x = made("objective", name), (1e4 * logits()).requires_grad_()
+    batch = suited(objective, full())
+    given = Outputs(x, dict.fromkeys(objective.needs.runs, -1e4 * logits(seed=5)))
+    loss = objective(given, batch).total
     loss.backward()
     assert torch.isfinite(loss) and torch.isfinite(x.grad).all()
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_a_missing_run_is_a_typed_error(name):
-    objective, batch = made("objective", name), batch_of(full())
+    objective = made("objective", name)
+    batch = suited(objective, full())
     if objective.needs.runs:
-        with pytest.raises(CapabilityError, match="counterfactual_ce"):
-            objective(Outputs(logits(4, 3)), batch)
+        with pytest.raises(CapabilityError, match="these pairs have none"):
+            objective(Outputs(logits()), batch)
     else:
-        objective(Outputs(logits(4, 3)), batch)
+        objective(Outputs(logits()), batch)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_rows_of_another_kind_are_a_typed_error(name):
+    objective, plain = made("objective", name), batch_of(full())
+    if objective.needs.rows in PREFERENCES:
+        with pytest.raises(CapabilityError, match="are no preferences"):
+            objective(outputs(objective, logits(), plain), plain)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_factors_are_a_function_of_the_batch(name):
+    objective = made("objective", name)
+    batch = suited(objective, full(8))
+    if isinstance(objective, Factored) and objective.factors(batch) is not None:
+        factors = objective.factors(batch)
+        assert factors.shape == (8,) and torch.equal(factors, objective.factors(batch))
+        up = batch.per_row["direction"] > 0
+        assert (factors[up] > 0).all() and (factors[~up] <= 0).all()
+    else:
+        assert batch.factor is None

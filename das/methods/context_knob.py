@@ -1,0 +1,20 @@
+"""Context knob: one direction that decides between answering from the context and from memory (arXiv 2411.07404).
+
+Equation   h' = h + u (u.s - u.h),  trained at the last token by `counterfactual_ce` on pairs with the same query and
+           opposite intents;  as a knob  h' = h + u (c - u.h)  with a constant c (`value=`, +-5 to +-150 in the paper)
+Shapes     h (B, P, width), s (B, P or 1, width)
+The interchange of `das` at rank 1 that steers by raw values only: the concept's means are no natural unit of a knob.
+"""
+
+from __future__ import annotations
+
+from das.edits.clamp import Clamp
+from das.edits.swap import Swap
+from das.featurizers.rotation import Parametrization, Rotation
+from das.interventions.base import Intervention
+
+
+def context_knob(width: int, parametrization: Parametrization = "retract") -> Intervention:
+    """A rank-1 interchange, clamped when it steers."""
+    steering = {"clamp": Clamp(1)}
+    return Intervention(Rotation(width, 1, parametrization), Swap(), steering=steering, name="context_knob")

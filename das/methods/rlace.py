@@ -1,0 +1,109 @@
+"""R-LACE: linear adversarial concept erasure by a minimax game over the Fantope (arXiv 2201.12091).
+
+Equation   min_theta max_P BCE(theta; (I - P) x, y),  P in {0 <= P <= I, tr P = rank};  h' = (I - P) h
+           P is symmetrised and its eigenvalues projected, clip(l_i - t, 0, 1) with t so that they sum to rank; finally
+           the top `rank` eigenvectors
+Shapes     x (N, width) -> R (width, rank)
+Raises     InputError unless 1 <= rank < width, EmptySplitError for a value without prompts
+Cost       one width x width eigendecomposition per step
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from das.edits.zero import Zero
+from das.errors import InputError
+from das.estimators.base import POSITIVE, Examples
+from das.estimators.logistic import fit_probe
+from das.featurizers.rotation import Rotation
+from das.geometry import orthonormalize
+from das.interventions.base import Intervention
+
+
+@final
+@dataclass(frozen=True)
+class Rlace:
+    """Adversarial erasure.
+
+    Attributes:
+        rank: directions erased.
+        steps: of the game, one of the predictor and one of the projection each.
+        lr, weight_decay, batch_size: of both players' SGD.
+        every: steps between evaluations; the best projection is kept.
+        tolerance: stop once a fresh probe is within this of the majority's share.
+        seed: of batches and predictor.
+    """
+
+    rank: int = 1
+    steps: int = 2000
+    lr: float = 0.005
+    weight_decay: float = 1e-4
+    batch_size: int = 128
+    every: int = 200
+    tolerance: float = 0.0015
+    seed: int = 0
+
+    def fit(self, examples: Examples) -> Intervention:
+        """Coordinates set to zero."""
+        if not 1 <= self.rank < examples.width:
+            raise InputError("rank must lie between 1 and less than the width", got=f"{self.rank} at {examples.width}")
+        examples.means()  # both values must be there
+        with torch.enable_grad():
+            basis = self._play(examples.x.double(), (examples.label == POSITIVE))
+        rotation = Rotation(examples.width, self.rank, basis=orthonormalize(basis.float()), learned=False)
+        return Intervention(rotation, Zero(), name="rlace")
+
+    def _play(self, x: Tensor, positive: Tensor) -> Tensor:
+        generator = torch.Generator().manual_seed(self.seed)
+        width, y = x.shape[1], positive.double()
+        majority = max(float(y.mean()), 1 - float(y.mean()))
+        p = (torch.randn(width, width, generator=generator, dtype=torch.float64) / width).requires_grad_()
+        w = (torch.randn(width, generator=generator, dtype=torch.float64) / width**0.5).requires_grad_()
+        b = torch.zeros(1, dtype=torch.float64, requires_grad=True)
+        predictor = torch.optim.SGD([w, b], lr=self.lr, weight_decay=self.weight_decay)
+        projector = torch.optim.SGD([p], lr=self.lr, weight_decay=self.weight_decay)
+        best, lowest = _top(fantope(p.detach(), self.rank), self.rank), float("inf")
+        scale = x.std(unbiased=False).clamp(min=1e-8)
+        for step in range(1, self.steps + 1):
+            rows = torch.randint(len(x), (min(self.batch_size, len(x)),), generator=generator)
+            for player, sign in ((projector, -1.0), (predictor, 1.0)):
+                player.zero_grad()
+                left = x[rows] / scale - (x[rows] / scale) @ _symmetric(p)
+                (sign * F.binary_cross_entropy_with_logits(left @ w + b, y[rows])).backward()
+                player.step()
+            p.data = fantope(p.detach(), self.rank)
+            if step % self.every == 0 or step == self.steps:
+                basis = _top(p.detach(), self.rank)
+                left = x - x @ basis @ basis.T
+                score = fit_probe(left, positive).accuracy(left, positive) - majority
+                if score < lowest:
+                    best, lowest = basis, score
+                if abs(score) <= self.tolerance:
+                    break
+        return best
+
+
+def fantope(p: Float[Tensor, "width width"], rank: int) -> Float[Tensor, "width width"]:
+    """The nearest matrix with eigenvalues in [0, 1] that sum to `rank`."""
+    values, vectors = torch.linalg.eigh(_symmetric(p))
+    knots = torch.cat([values, values - 1]).sort().values  # between these t, sum_i clip(l_i - t, 0, 1) falls linearly
+    sums = (values[None] - knots[:, None]).clamp(0, 1).sum(1)
+    n = int((sums >= rank).sum().clamp(1, len(knots) - 1))
+    slope = (sums[n - 1] - sums[n]) / (knots[n] - knots[n - 1]).clamp(min=1e-300)
+    t = knots[n - 1] + torch.where(slope > 0, (sums[n - 1] - rank) / slope.clamp(min=1e-300), 0.0)
+    return (vectors * (values - t).clamp(0, 1)) @ vectors.T
+
+
+def _symmetric(p: Tensor) -> Tensor:
+    return (p + p.T) / 2
+
+
+def _top(p: Tensor, rank: int) -> Tensor:
+    return torch.linalg.eigh(_symmetric(p)).eigenvectors[:, -rank:]

@@ -1,0 +1,31 @@
+"""Rotated DBM: a learned set of coordinates of a learned rotation is interchanged (pyvene's SigmoidMaskRotatedSpace).
+
+Equation   h' = h + R (m (R^T s - R^T h)),  R (width x rank) orthonormal (rank = width if None), m as in `dbm`
+Trained by `counterfactual_ce`, plus `weight` * sum_k m_k
+Shapes     h (B, P, width), s (B, P or 1, width), mu (rank,)
+Raises     InputError unless 1 <= rank <= width
+"""
+
+from __future__ import annotations
+
+from das.edits.swap import Swap
+from das.featurizers.rotation import Parametrization, Rotation
+from das.gates.schedule import Curve
+from das.gates.sigmoid_mask import SigmoidMask
+from das.interventions.base import Intervention
+
+
+def rotated_dbm(
+    width: int,
+    rank: int | None = None,
+    start: float = 50.0,
+    end: float = 0.1,
+    curve: Curve = "linear",
+    weight: float = 0.0,
+    init: float = 100.0,
+    parametrization: Parametrization = "retract",
+) -> Intervention:
+    """A mask over rotated coordinates."""
+    rank = width if rank is None else rank
+    gate = SigmoidMask(rank, start, end, curve, init, weight)
+    return Intervention(Rotation(width, rank, parametrization), Swap(), gate, name="rotated_dbm")

@@ -1,0 +1,57 @@
+"""Weighted sum of objectives that train on the same rows.
+
+Equation   sum_i weight_i loss_i
+Rows       those of its terms
+Raises     ConfigError without terms, or where their rows or factors disagree
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import final
+
+from jaxtyping import Float
+from torch import Tensor
+
+from das.batch import PairBatch
+from das.errors import ConfigError
+from das.objectives.base import Factored, Loss, Needs, Objective
+from das.outputs import Outputs
+
+
+@final
+class WeightedSum:
+    """Several objectives at once.
+
+    Args:
+        terms: name -> objective.
+        weights: name -> weight; 1 where absent.
+    """
+
+    def __init__(self, terms: Mapping[str, Objective], weights: Mapping[str, float] | None = None) -> None:
+        if not terms:
+            raise ConfigError("a weighted sum needs at least one term", got="none")
+        if unknown := set(weights or {}) - set(terms):
+            raise ConfigError("a weighted sum has weights without a term", got=str(sorted(unknown)))
+        rows = {t.needs.rows for t in terms.values()}
+        if len(rows) > 1:
+            raise ConfigError("the terms of a sum must train on the same rows", got=str(sorted(rows)))
+        if len(factored := [name for name, t in terms.items() if isinstance(t, Factored)]) > 1:
+            raise ConfigError("only one term of a sum can choose the steering factors", got=str(factored))
+        self.terms, self.weights = dict(terms), dict(weights or {})
+        runs = frozenset(run for t in terms.values() for run in t.needs.runs)
+        self.needs = Needs(rows.pop(), runs)
+
+    def factors(self, batch: PairBatch) -> Float[Tensor, " batch"] | None:
+        """Those of the term that has any."""
+        return next((t.factors(batch) for t in self.terms.values() if isinstance(t, Factored)), None)
+
+    def __call__(self, outputs: Outputs, batch: PairBatch) -> Loss:
+        """The loss of one batch."""
+        losses = {name: term(outputs, batch) for name, term in self.terms.items()}
+        counts = {loss.count for loss in losses.values()}
+        if len(counts) > 1:
+            raise ConfigError("the terms of a sum must count the same things", got=str(sorted(counts)))
+        first, *others = (self.weights.get(name, 1.0) * loss.total for name, loss in losses.items())
+        parts = {name: loss.total.detach() for name, loss in losses.items()}
+        return Loss(sum(others, start=first), counts.pop(), parts)
