@@ -38,7 +38,7 @@ class Orth:
         moments = Moments(examples.width, max(1, len(classes) - (len(classes) == 2)))
         moments.update(examples.x, one_hot(examples.label, classes))
         u, s, _ = torch.linalg.svd(moments.cov_xz, full_matrices=False)
-        if not bool(s[0] > 1e-12):
+        if not bool(s[0] > 1e-6 * moments.cov_xx.trace().sqrt()):
             raise InputError("there is nothing to erase: activations and labels are uncorrelated", got=f"{s.tolist()}")
         basis = orthonormalize(u[:, s > self.svd_tolerance * s[0]].float())
         rotation = Rotation(examples.width, basis.shape[1], basis=basis, learned=False)

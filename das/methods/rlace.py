@@ -35,18 +35,19 @@ class Rlace:
     Attributes:
         rank: directions erased.
         steps: of the game, one of the predictor and one of the projection each.
-        lr, weight_decay, batch_size: of both players' SGD.
+        lr, weight_decay, batch_size: of both players' SGD, on activations of unit variance (the authors: lr 0.005 and
+            75,000 steps).
         every: steps between evaluations; the best projection is kept.
         tolerance: stop once a fresh probe is within this of the majority's share.
         seed: of batches and predictor.
     """
 
     rank: int = 1
-    steps: int = 2000
-    lr: float = 0.005
+    steps: int = 1000
+    lr: float = 0.05
     weight_decay: float = 1e-4
     batch_size: int = 128
-    every: int = 200
+    every: int = 100
     tolerance: float = 0.0015
     seed: int = 0
 
