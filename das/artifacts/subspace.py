@@ -28,6 +28,7 @@ from das.errors import ArtifactError
 from das.factors import Factors
 from das.featurizers.base import Spanning
 from das.interventions.sets import InterventionSet
+from das.models.families import ModelView
 from das.types import Site, SpanFinder
 
 #: Largest violation of a featurizer's invariants, e.g. max |R^T R - I|, an artifact may have.
@@ -84,10 +85,24 @@ class Subspace:
         for what in ("class_name", "width", "n_layers", "fingerprint"):
             mine, other = getattr(self.model, what), getattr(here, what)
             if mine != other:
+                alike = (self.model.width, self.model.n_layers) == (here.width, here.n_layers)
+                more = ", or pass allow_model_mismatch=True if you know what you do" if alike else ""
                 raise ArtifactError(
                     f"this subspace belongs to another model: its {what} differs",
                     got=f"{other!r} ({here.name_or_path}), learned in {mine!r} ({self.model.name_or_path})",
-                    remedy="load the model it names, or pass allow_model_mismatch=True if you know what you do",
+                    remedy=f"load the model it names{more}",
+                )
+
+    def check_sites(self, model: nn.Module) -> None:
+        """Raise `ArtifactError` where a site of `model` has another width, `SiteError` where there is no such site."""
+        view = ModelView(model)
+        for placement, intervention in zip(self.interventions.placements, self.interventions, strict=True):
+            width = view.bind(placement.write).width
+            if width != intervention.width:
+                raise ArtifactError(
+                    "this subspace does not fit the model: the site has another width",
+                    got=f"{width} at {placement.write}, learned in {intervention.width}",
+                    remedy="load the model it names",
                 )
 
     def save(self, directory: str | Path, *, overwrite: bool = False) -> Path:

@@ -6,7 +6,6 @@ because the jobs of a multirun share a process.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -20,7 +19,10 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from das.cli.config import Config
-from das.errors import ConfigError, ModelError
+from das.cli.progress import watched
+from das.cli.steering import SteeringSettings
+from das.cli.typed import checked_arguments, truth, whole
+from das.errors import ConfigError
 from das.metrics.base import Metric
 from das.models.families import ModelView
 from das.models.load import load_model, load_tokenizer, meta_model
@@ -28,7 +30,7 @@ from das.models.resolve import TINY
 from das.objectives.base import Objective
 from das.tasks.base import Task
 from das.training.measure import DEFAULT_METRICS
-from das.training.recipe import Builder
+from das.training.recipe import Method
 from das.training.settings import FitSettings
 from das.types import Site
 
@@ -43,10 +45,11 @@ class Parts:
     task: Task
     sites: tuple[Site, ...]
     tied: bool
-    method: Builder
+    method: Method
     objective: Objective
     metrics: Mapping[str, Metric]
     settings: FitSettings
+    steering: SteeringSettings
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,7 @@ class ModelSettings:
         """From a configuration; paths that exist become absolute, so that artifacts can be used from anywhere."""
         given = {str(k): v for k, v in plain(node).items()}
         path = str(given.pop("path"))
+        checked_arguments(cls, {"path": path, **given}, "model")
         if path != TINY and Path(path).expanduser().is_dir():
             path = str(Path(path).expanduser().resolve())
         device = given.pop("device", None)
@@ -79,26 +83,38 @@ def parts(cfg: Config) -> Parts:
         DasError: a part refuses its settings.
     """
     where = sites(cfg.site, ModelSettings.of(cfg.model))
+    tied = truth(cfg.site.get("tied", False), "site.tied")
     return Parts(
-        make(cfg.task), where, bool(cfg.site.get("tied", False)), make(cfg.intervention), make(cfg.objective),
-        metrics(cfg.get("metric")), settings(cfg),
+        make(cfg.task, "task"), where, tied, make(cfg.intervention, "intervention"), make(cfg.objective, "objective"),
+        metrics(cfg.get("metric")), settings(cfg), make(cfg.steering, "steering"),
     )  # fmt: skip
 
 
 def settings(cfg: Config) -> FitSettings:
     """Data, optimiser, trainer, controls, seed; no progress bar where nobody watches."""
-    trainer = make(cfg.trainer)
-    if not _watched():
+    data, trainer = make(cfg.data, "data"), make(cfg.trainer, "trainer")
+    if not watched():
         trainer = replace(trainer, progress=False)
-    return FitSettings(make(cfg.data), make(cfg.optimizer), trainer, make(cfg.controls), whole(cfg.seed, "seed"))
+    optimizer, controls = make(cfg.optimizer, "optimizer"), make(cfg.controls, "controls")
+    return FitSettings(data, optimizer, trainer, controls, whole(cfg.seed, "seed"))
 
 
-def make(node: Any, **injected: Any) -> Any:
-    """Instantiate one `_target_`, lists as tuples; `_partial_: true` leaves run-time arguments to the caller."""
+def make(node: Any, where: str) -> Any:
+    """Instantiate one `_target_`, lists as tuples; `_partial_: true` leaves run-time arguments to the caller.
+
+    Args:
+        node: a section of the configuration.
+        where: its key, for messages.
+
+    Raises:
+        ConfigError: it has no target, or settings that its target does not take.
+    """
+    if not OmegaConf.is_dict(node) or not node.get("_target_"):
+        raise ConfigError(f"{where} does not say what to build", got=str(node), remedy="give its yaml a `_target_`")
     deferred = bool(node.get("_partial_", False))
     made = instantiate(node, _convert_="all", _partial_=True)
-    arguments = {k: _frozen(v) for k, v in made.keywords.items()} | injected
-    _check_arguments(made.func, arguments, deferred)
+    given = {k: _frozen(v) for k, v in made.keywords.items()}
+    arguments = checked_arguments(made.func, given, where, deferred)
     return partial(made.func, **arguments) if deferred else made.func(**arguments)
 
 
@@ -113,7 +129,10 @@ def sites(node: Config, chosen: ModelSettings) -> tuple[Site, ...]:
         fields["layer"] = tuple(range(ModelView(meta(chosen)).n_layers))
     axes = {name: _listed(fields.pop(name, default), name) for name, default in _AXES.items()}
     axes["layer"] = [None if layer is None else whole(layer, "site.layer") for layer in axes["layer"]]
-    return tuple(Site(**dict(zip(axes, values, strict=True)), **fields) for values in product(*axes.values()))
+    found = [dict(zip(axes, values, strict=True)) | fields for values in product(*axes.values())]
+    for one in found:
+        checked_arguments(Site, one, "site")
+    return tuple(Site(**one) for one in found)
 
 
 def _listed(value: Any, name: str) -> list[Any]:
@@ -123,22 +142,15 @@ def _listed(value: Any, name: str) -> list[Any]:
     return listed
 
 
-def whole(value: Any, name: str) -> int:
-    """An integer, or a `ConfigError`."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise ConfigError(f"{name} must be an integer", got=repr(value), remedy=f"give {name}=0, for example")
-    return value
-
-
 def metrics(node: Config | None) -> Mapping[str, Metric]:
     """Reported name -> metric."""
-    return {str(name): make(metric) for name, metric in node.items()} if node else DEFAULT_METRICS
+    return {str(k): make(metric, f"metric.{k!s}") for k, metric in node.items()} if node else DEFAULT_METRICS
 
 
 def logger(cfg: Config) -> Any:
     """A Lightning logger, or False."""
     node = cfg.get("logger")
-    return make(node) if node and node.get("_target_") else False
+    return make(node, "logger") if node and node.get("_target_") else False
 
 
 @cache
@@ -175,27 +187,3 @@ def plain(node: Any) -> dict[str, Any]:
 
 def _frozen(value: Any) -> Any:
     return tuple(map(_frozen, value)) if isinstance(value, list) else value
-
-
-def _check_arguments(function: Any, arguments: Mapping[str, Any], deferred: bool) -> None:
-    """Refuse arguments the target does not take, before it is called."""
-    try:
-        signature = inspect.signature(function)
-        (signature.bind_partial if deferred else signature.bind)(**arguments)
-    except TypeError as error:
-        name = getattr(function, "__qualname__", str(function))
-        raise ConfigError(f"{name} cannot be built from its settings", got=str(error)) from error
-    except ValueError:  # a builtin without a signature
-        return
-
-
-def _watched() -> bool:
-    import sys
-
-    return sys.stdout.isatty()
-
-
-def need_path(chosen: Mapping[str, Any]) -> None:
-    """Raise `ModelError` for a model that was not named."""
-    if not chosen.get("path"):
-        raise ModelError("no model was named", remedy="give model=tiny, or model=hf model.path=FOLDER_OR_HUB_ID")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 from das.cli.build import ModelSettings, Parts, meta, tokenizer
+from das.cli.steering import check_steering
 from das.data.positions import parse_positions
 from das.data.responses import from_texts
 from das.engine.engine import Engine
-from das.engine.tiers import TIERS, why_not_resumable
-from das.errors import CapabilityError, UnknownChoiceError
+from das.engine.tiers import why_not_resumable
+from das.errors import CapabilityError, ConfigError
 from das.interventions.sets import InterventionSet
 from das.models.families import ModelView
 from das.tasks.base import ConceptTask, ContrastTask
@@ -44,18 +44,14 @@ class Bound:
     tier: str
 
 
-def check(parts: Parts, chosen: ModelSettings, steering: Any = None) -> Bound:
+def check(parts: Parts, chosen: ModelSettings) -> Bound:
     """Bind everything.
 
     Raises:
         DasError: whatever would go wrong later because of the configuration.
     """
     settings = parts.settings
-    if settings.trainer.tier not in (*TIERS, "auto"):
-        raise UnknownChoiceError("engine tier", settings.trainer.tier, (*TIERS, "auto"))
-    for text in (settings.controls.wrong_positions, getattr(steering, "positions", None)):
-        if text is not None:
-            parse_positions(text)
+    parse_positions(settings.controls.wrong_positions)
     skeleton = meta(chosen)
     few = {name: min(SAMPLE, getattr(settings.data, name)) for name in ("n_train", "n_val", "n_test", "n_contrast")}
     data = replace(settings.data, **few, filter_correct=False)
@@ -65,6 +61,8 @@ def check(parts: Parts, chosen: ModelSettings, steering: Any = None) -> Bound:
     obstacle = why_not_resumable(Engine(skeleton, interventions.placements))
     tier = f"hooks ({obstacle})" if obstacle else _expected(settings.trainer.tier)
     _check_training(problem, recipe, interventions)
+    _check_optimizer(recipe, interventions)
+    check_steering(parts.steering, problem, interventions)
     testable = _check_testing(problem, recipe, interventions, "wrong_site" in settings.controls.names, parts)
     paths = tuple(ModelView(skeleton).bind(site).path for site in parts.sites)
     return Bound(problem, interventions, testable, paths, tier)
@@ -89,6 +87,15 @@ def _check_training(problem: Problem, recipe: Recipe, interventions: Interventio
     drawn = problem.task.contrasts("train", problem.data.n_contrast, problem.seed)
     written = [from_texts(_with_responses(c, problem), problem.encoder) for c in drawn]
     problem.pairs([w.examples()[0] for w in written] if needs.rows == "elicit" else written, interventions, None)
+
+
+def _check_optimizer(recipe: Recipe, interventions: InterventionSet) -> None:
+    if not interventions.learned:
+        return
+    try:
+        recipe.optimizer.build(interventions, recipe.trainer.max_steps)
+    except (TypeError, ValueError) as error:  # torch's own
+        raise ConfigError("the optimizer cannot be built from its settings", got=str(error)) from error
 
 
 def _check_testing(

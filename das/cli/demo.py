@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime
-
 from rich.console import Console
 
 from das.cli.config import Config
-from das.cli.hydra_app import launch
-from das.cli.report import console, iia_table, say
+from das.cli.report import iia_table, steer_command, summary
+from das.cli.terminal import console, say
 from das.cli.train import Run, train
 from das.tasks.base import ConceptTask
 from das.training.controls.base import control, names
 
-_EXPERIMENT = "das_name_gender"
 _MEANING = "one direction, taken from the other prompt, is enough to decide between she and he"
-
-
-def command(args: Sequence[str]) -> int:
-    """Entry point of `das demo`."""
-    folder = f"runs/demo-{datetime.now():%Y%m%d-%H%M%S-%f}"
-    preset = (f"experiment={_EXPERIMENT}", f"run_dir={folder}")
-    kept = [p for p in preset if not any(a.split("=")[0] == p.split("=")[0] for a in args)]
-    return launch("demo", "train", args, job, kept)
 
 
 def job(cfg: Config) -> None:
@@ -35,7 +23,7 @@ def job(cfg: Config) -> None:
     _results(out, run)
     _texts(out, run)
     say(out, f"saved in {run.folder}; try your own text:")
-    say(out, f'  das steer subspace={run.folder} factor=+1 prompt="Once upon a time, there was a child named Tim."')
+    say(out, f"  {steer_command(run.folder, run.parts.task)}")
 
 
 def _results(out: Console, run: Run) -> None:
@@ -48,12 +36,14 @@ def _results(out: Console, run: Run) -> None:
         "on the name's tokens.\nBelow: how often exchanging only that between two prompts gives the pronoun of the "
         "other name, on names\nnever seen in training.\n",
     )
-    out.print(iia_table(run.metrics, "interchange intervention accuracy (IIA)"))
+    say(out, "interchange intervention accuracy (IIA)")
+    out.print(iia_table(run.metrics))
     say(out, f"  {'this subspace':<28} {_MEANING}")
     for name in names():
         if f"control/{name}/iia_changed" in run.metrics:
             say(out, f"  {control(name).title:<28} {control(name).meaning}")
-    say(out, "")
+    for line in ("", *summary(run.metrics), ""):
+        say(out, line)
 
 
 def _texts(out: Console, run: Run) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import fields, replace
 from pathlib import Path
@@ -11,13 +11,13 @@ from typing import Any
 from das.artifacts.subspace import Subspace
 from das.cli import build
 from das.cli.config import Config
-from das.cli.hydra_app import launch
+from das.cli.progress import narrated
 from das.cli.quiet import quiet
-from das.cli.recorded import load_subspace, recorded_metrics, recorded_model, recorded_task
+from das.cli.recorded import command, load_subspace, recorded_metrics, recorded_model, recorded_task
 from das.cli.report import print_evaluation
-from das.cli.run_folder import write_json
-from das.cli.steering import measure_steering
-from das.errors import InputError
+from das.cli.run_folder import check_out, write_json
+from das.cli.steering import SteeringSettings, check_steering, measure_steering
+from das.cli.typed import checked_arguments, truth, whole
 from das.metrics.base import Metric
 from das.tasks.base import Task
 from das.training.controls.base import Trial
@@ -30,42 +30,46 @@ from das.training.settings import FitSettings
 _COPIED = ("train/steps", "train/seconds", "train/resumed", "data/train_rows", "engine/tier", "engine/tier_reason")
 
 
-def command(args: Sequence[str]) -> int:
-    """Entry point of `das eval`."""
-    return launch("eval", "eval", args, job)
-
-
 def job(cfg: Config) -> float | None:
     """One evaluation, printed and written."""
-    metrics, task = evaluate(cfg)
+    quiet()
+    check_out(cfg.out)
+    with narrated():
+        metrics, task, steering = evaluate(cfg)
     if cfg.out is not None:
-        write_json(Path(str(cfg.out)), metrics)
-    print_evaluation(metrics, task, cfg.out)
+        write_json(Path(str(cfg.out)).expanduser(), metrics)
+    print_evaluation(metrics, task, steering.factor, cfg.out)
     value = metrics.get("val/iia_changed")
     return float(value) if value is not None else None
 
 
-def evaluate(cfg: Config) -> tuple[dict[str, Any], Task]:
-    """The same numbers as a training reports.
+def evaluate(cfg: Config) -> tuple[dict[str, Any], Task, SteeringSettings]:
+    """The same numbers as a training reports, with what they are numbers of.
 
     Raises:
         ArtifactError: no artifact, or one of another model.
     """
-    quiet()
-    subspace, _ = load_subspace(str(cfg.subspace))
+    mismatch, steering = truth(cfg.allow_model_mismatch, "allow_model_mismatch"), build.make(cfg.steering, "steering")
+    subspace, path = load_subspace(str(cfg.subspace))
     chosen, task = recorded_model(subspace, cfg.get("model")), recorded_task(subspace, cfg.get("task"))
     settings = fit_settings(cfg, subspace)
     metrics = build.metrics(cfg.get("metric") or recorded_metrics(subspace))
+    skeleton = build.meta(chosen)
+    subspace.check_sites(skeleton)
+    check_steering(
+        steering, Problem(skeleton, task, build.tokenizer(chosen), settings.data, settings.seed), subspace.interventions
+    )
     model = build.model(chosen)
-    if not cfg.allow_model_mismatch:
+    if not mismatch:
         subspace.check(model)
     problem = Problem(model, task, None, settings.data, settings.seed)
     numbers: dict[str, Any] = {key: subspace.metrics[key] for key in _COPIED if key in subspace.metrics}
     numbers |= {f"invariant/{k}": v for k, v in subspace.interventions.invariants().items()}
     numbers |= _measured(problem, subspace, settings, metrics)
     numbers["seed"] = settings.seed
-    steering, _ = measure_steering(model, subspace, task, cfg.steering, settings.seed)
-    return {**numbers, **steering}, task
+    steered, _ = measure_steering(model, subspace, task, steering, settings.seed)
+    about = {"subspace": str(path), "model": chosen.path, "command": command()}
+    return {**numbers, **steered, **about}, task, steering
 
 
 def _measured(
@@ -85,19 +89,16 @@ def _measured(
 
 def fit_settings(cfg: Config, subspace: Subspace) -> FitSettings:
     """The settings of the training, with what the command line gives instead."""
-    seed = subspace.training.get("seed", 0) if cfg.seed is None else cfg.seed
-    data = _merged(DataSettings, subspace.training.get("data"), cfg.data)
-    controls = _merged(ControlSettings, subspace.training.get("controls"), cfg.controls)
-    return FitSettings(
-        data, trainer=replace(build.make(cfg.trainer), progress=False), controls=controls, seed=int(seed)
-    )
+    seed = whole(subspace.training.get("seed", 0) if cfg.seed is None else cfg.seed, "seed")
+    data = _merged(DataSettings, "data", subspace, cfg.data)
+    controls = _merged(ControlSettings, "controls", subspace, cfg.controls)
+    trainer = replace(build.make(cfg.trainer, "trainer"), progress=False)
+    return FitSettings(data, trainer=trainer, controls=controls, seed=seed)
 
 
-def _merged(kind: Any, recorded: Mapping[str, Any] | None, node: Config) -> Any:
+def _merged(kind: Any, section: str, subspace: Subspace, node: Config) -> Any:
     known = {f.name for f in fields(kind)}
     given = {k: v for k, v in build.plain(node).items() if v is not None}
-    merged = {k: v for k, v in {**(recorded or {}), **given}.items() if k in known}
-    try:
-        return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in merged.items()})
-    except TypeError as error:
-        raise InputError(f"the recorded {kind.__name__} cannot be used", got=str(error)) from error
+    merged = {k: v for k, v in {**(subspace.training.get(section) or {}), **given}.items() if k in known}
+    arguments = {k: tuple(v) if isinstance(v, list) else v for k, v in merged.items()}
+    return kind(**checked_arguments(kind, arguments, section))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
+
 from das.cli.paths import conf_dir
 
 COMMANDS: dict[str, str] = {
@@ -21,12 +24,12 @@ das train intervention=cdas objective=jsd site.layer=3 trainer.batch_size=8
 das train -m site.layer=0,1,2,3            one run per layer (or sweep=layers)
 das train ... --cfg job                    print the configuration and stop
 
-A run folder holds config.yaml, metrics.json, subspace/, checkpoints/. The same command with the folder of an
+A run folder holds config.yaml, metrics.json, subspace/, checkpoints/. The same command with the run_dir of an
 interrupted run goes on with it; a finished one is never overwritten.""",
     "eval": """das eval subspace=RUN out=FILE.json
 das eval subspace=RUN data.n_test=1000 metric=[iia,logit_difference]
 das eval subspace=RUN model=hf model.path=OTHER allow_model_mismatch=true""",
-    "steer": """das steer subspace=RUN prompt="Once upon a time, there was a child named Tim." factor=+1
+    "steer": """das steer subspace=RUN prompt="There was a kind child named Tim. Tim loved to play." factor=+1
 das steer subspace=RUN prompt="This is [[Zorblax]]." factor=-1     [[ ]] marks the steered words
 das steer subspace=RUN prompts=FILE.txt out=FILE.json              one prompt per line
 
@@ -44,6 +47,14 @@ _COMPOSED = {
     "eval": ("model", "task", "metric", "trainer"),
     "steer": ("model",),
 }  # fmt: skip
+#: Groups whose default choice is shown with its settings.
+_SHOWN = ("site", "intervention", "objective", "optimizer", "trainer")
+_DEFAULT = re.compile(r"^  - (\w+): (\w+)$", re.MULTILINE)
+
+
+def primary(command: str) -> str:
+    """The name of the primary configuration that a command composes."""
+    return {"demo": "train", "validate": "train"}.get(command, command)
 
 
 def overview() -> str:
@@ -59,13 +70,19 @@ def overview() -> str:
 def command_help(command: str) -> str:
     """`das COMMAND --help`."""
     lines = [f"das {command}: {COMMANDS[command]}", "", *(f"  {e}" for e in _EXAMPLES[command].splitlines())]
-    config = {"demo": "train", "validate": "train"}.get(command, command)
+    config = primary(command)
     groups = _COMPOSED.get("train" if config == "show" else config, ())
     if groups:
-        lines += ["", "choices", *(f"  {g:<13}{' '.join(choices(g))}" for g in groups)]
-    file = conf_dir() / f"{config}.yaml"
-    if file.is_file():
-        lines += ["", f"settings and defaults ({file})", *_settings(file.read_text())]
+        lines += ["", "choices", *(_wrapped(group) for group in groups)]
+    for name in dict.fromkeys((config, "train" if config == "show" else config)):
+        file = conf_dir() / f"{name}.yaml"
+        if file.is_file():
+            lines += [
+                "",
+                f"settings and defaults ({file})",
+                *_settings(file.read_text()),
+                *_of_choices(file.read_text()),
+            ]
     if groups:
         lines += ["", "Hydra's own flags work too: --cfg job, --multirun, --info, --config-dir, --hydra-help."]
     return "\n".join(lines)
@@ -81,6 +98,12 @@ def groups() -> list[str]:
     return sorted(path.name for path in conf_dir().iterdir() if path.is_dir() and any(path.glob("*.yaml")))
 
 
+def _wrapped(group: str) -> str:
+    """A group and its choices, on as many lines as they take."""
+    head = f"  {group:<13}"
+    return textwrap.fill(" ".join(choices(group)), 110, initial_indent=head, subsequent_indent=" " * len(head))
+
+
 def _settings(text: str) -> list[str]:
     """A primary yaml without its defaults list and hydra's own section."""
     kept, skipping = [], False
@@ -90,3 +113,17 @@ def _settings(text: str) -> list[str]:
         if not skipping and line.strip() and "_target_" not in line:
             kept.append(f"  {line}")
     return kept
+
+
+def _of_choices(text: str) -> list[str]:
+    """The settings of the choices that a primary yaml makes by default."""
+    lines = []
+    for group, name in _DEFAULT.findall(text):
+        file = conf_dir() / group / f"{name}.yaml"
+        if group not in _SHOWN or not file.is_file():
+            continue
+        found = [line for line in file.read_text().splitlines() if line.strip() and line[0] not in "#_"]
+        others = "; other choices have settings of their own" if len(choices(group)) > 1 else ""
+        lines += [f"  {group}:  # {group}={name}{others}"]
+        lines += [f"    {line}" for line in found]
+    return lines

@@ -1,23 +1,35 @@
-"""Running a command under hydra: arguments in, typed errors out."""
+"""Running a command under hydra: arguments in, typed errors out.
+
+A configuration is composed before the command's own module is imported: composing needs no torch, so most mistakes are
+answered in a second.
+"""
 
 from __future__ import annotations
 
+import importlib
+import math
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import OverrideParseException
 from hydra.types import RunMode
+from omegaconf import OmegaConf
 
 from das.cli.config import Config
+from das.cli.help import primary
 from das.cli.hydra_errors import translated
 from das.cli.hydra_text import quote_overrides
+from das.cli.multirun import Job, report
 from das.cli.paths import conf_dir
-
-Function = Callable[[Config], Any]
+from das.errors import ConfigError
 
 #: What every command wants from hydra; given before the user's own overrides, so those win.
 _QUIET = (
@@ -26,42 +38,59 @@ _QUIET = (
     "hydra.output_subdir=null",
     "hydra.job.chdir=false",
 )
-#: For commands that have no run folder.
-NO_FOLDER = ("hydra.run.dir=.", "hydra.sweep.dir=.", "hydra.sweep.subdir=.")
-#: What `launch` puts on a command line that nobody typed.
-ADDED = frozenset({*_QUIET, *NO_FOLDER})
 _MULTIRUN = ("-m", "--multirun")
 _WITH_VALUE = ("-c", "--cfg", "-p", "--package", "-cp", "--config-path", "-cn", "--config-name", "-cd", "--config-dir")
 
+_typed: list[str] = []
 
-def launch(command: str, config: str, args: Sequence[str], function: Function, preset: Sequence[str] = ()) -> int:
-    """Compose `config` with the command line and call `function` with it, once or once per job of a multirun.
+
+def launch(command: str, args: Sequence[str]) -> int:
+    """Compose a command's configuration and call its `job`, once or once per job of a multirun.
+
+    Args:
+        command: a module of `das.cli` with a `job(cfg)`.
+        args: the command line after the command's name.
+
+    Returns:
+        The exit code.
 
     Raises:
-        DasError: what the function raised, or what hydra found wrong, in this package's words.
+        DasError: what the job raised, or what hydra found wrong, in this package's words.
     """
     flags, given = _split(args)
-    overrides = quote_overrides(given, sweep=any(flag in _MULTIRUN for flag in flags))
-    failed: list[Exception] = []
+    multirun = any(flag in _MULTIRUN for flag in flags)
+    config, jobs = primary(command), list[Job]()
+    composed = [*_preset(command, given), *quote_overrides(given, sweep=multirun)]
 
     def job(cfg: Config) -> Any:
+        jobs.append(Job(overrides()))
         try:
-            return function(cfg)
+            _need_all(cfg)
+            jobs[-1].value = importlib.import_module(f"das.cli.{command}").job(cfg)
         except Exception as error:
-            failed.append(error)
-            if is_multirun():  # hydra says which job it was; otherwise it would only add noise
-                raise
-            return None
+            jobs[-1].error = found = translated(error, config, composed)
+            found.__cause__ = None if found is error else error
+            if not _here():
+                raise found from found.__cause__
+            return math.nan  # what sweepers that optimise take for a failed trial
+        finally:
+            jobs[-1].folder = cfg.get("run_dir")
+        return jobs[-1].value
 
     decorated = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config)(job)
-    with _hydra_process(["das " + command, *flags, *_QUIET, *preset, *overrides]):
-        try:
-            decorated()
-        except Exception as error:
-            if error not in failed:
-                raise translated(error, config, [*preset, *overrides], composing=True) from error
-    if failed:
-        raise translated(failed[0], config, [*preset, *overrides]) from failed[0]
+    _typed[:] = [command, *args]
+    with TemporaryDirectory(prefix="das-") as scratch:
+        argv = ["das " + command, *flags, *_QUIET, *_folders(command, composed, scratch), *composed]
+        with _hydra_process(argv):
+            try:
+                decorated()
+            except Exception as error:
+                raise translated(error, config, composed, composing=True) from error
+    if multirun or len(jobs) > 1:
+        return report(jobs)
+    for one in jobs:
+        if one.error is not None:
+            raise one.error
     return 0
 
 
@@ -79,6 +108,54 @@ def choices() -> dict[str, Any]:
 def overrides() -> list[str]:
     """The current job's overrides."""
     return [str(o) for o in HydraConfig.get().overrides.task] if HydraConfig.initialized() else []
+
+
+def typed() -> list[str]:
+    """The command line of this process, without the program's name."""
+    return list(_typed)
+
+
+def _preset(command: str, given: Sequence[str]) -> list[str]:
+    """What the demo is, unless the user says otherwise."""
+    if command != "demo":
+        return []
+    preset = ("experiment=das_name_gender", f"run_dir=runs/demo-{datetime.now():%Y%m%d-%H%M%S-%f}")
+    return [p for p in preset if not any(a.split("=")[0] == p.split("=")[0] for a in given)]
+
+
+def _folders(command: str, composed: Sequence[str], scratch: str) -> list[str]:
+    """Where hydra writes: a given run_dir is the folder of a whole multirun, other commands leave nothing behind.
+
+    Raises:
+        ConfigError: several folders for one multirun.
+    """
+    if command not in ("train", "demo"):
+        return ["hydra.run.dir=.", f"hydra.sweep.dir='{scratch}'", "hydra.sweep.subdir=."]
+    given = [o.lstrip("+") for o in composed if o.lstrip("+").startswith("run_dir=")]
+    if not given:
+        return []
+    try:
+        several = OverridesParser.create().parse_override(given[-1]).is_sweep_override()
+    except OverrideParseException:  # hydra says what is wrong
+        return []
+    if several:
+        raise ConfigError(
+            "run_dir is the folder of the whole multirun",
+            got=given[-1],
+            remedy="give one; each job gets a folder in it",
+        )
+    return [f"hydra.sweep.dir={given[-1].partition('=')[2]}"]
+
+
+def _need_all(cfg: Config) -> None:
+    """Raise `ConfigError` for a setting that has no default and was not given."""
+    for key in sorted(OmegaConf.missing_keys(cfg)):
+        raise ConfigError(f"{key} has no value", got="nothing", remedy=f"give {key}=VALUE")
+
+
+def _here() -> bool:
+    """Whether all jobs run in this process, so that it knows what became of each."""
+    return HydraConfig.get().runtime.choices.get("hydra/launcher", "basic") == "basic"
 
 
 def _split(args: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import platform
 import shlex
 import subprocess
-import sys
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -19,14 +18,14 @@ from omegaconf import DictConfig, OmegaConf
 
 import das
 from das.artifacts.subspace import Subspace
-from das.cli.build import ModelSettings, make, need_path
+from das.cli.build import ModelSettings, make
 from das.cli.config import Config
 from das.cli.help import choices
-from das.cli.hydra_app import ADDED, overrides
 from das.cli.hydra_app import choices as chosen_groups
+from das.cli.hydra_app import overrides, typed
 from das.cli.paths import conf_dir
-from das.cli.run_folder import SUBSPACE
-from das.errors import ArtifactError, ConfigError, UnknownChoiceError
+from das.cli.run_folder import CONFIG, SUBSPACE
+from das.errors import ArtifactError, ConfigError, ModelError, UnknownChoiceError
 from das.models.resolve import TINY
 from das.tasks.base import Task
 
@@ -40,7 +39,7 @@ def notes(cfg: Config, model: ModelSettings) -> dict[str, Any]:
     assert isinstance(arguments, dict)
     task = {"name": groups.get("task"), "arguments": {k: v for k, v in arguments.items() if not str(k).startswith("_")}}
     return {
-        "command": shlex.join(["das", *_command()]),
+        "command": command(),
         "overrides": overrides(),
         "choices": groups,
         "model": {"path": model.path, "revision": model.revision, "dtype": model.dtype},
@@ -55,10 +54,22 @@ def notes(cfg: Config, model: ModelSettings) -> dict[str, Any]:
     }
 
 
+def command() -> str:
+    """The command line as it was typed."""
+    return shlex.join(["das", *typed()])
+
+
 def load_subspace(where: str | Path) -> tuple[Subspace, Path]:
-    """The artifact of a run folder or of its `subspace` folder."""
+    """The artifact of a run folder or of its `subspace` folder.
+
+    Raises:
+        ArtifactError: there is none, perhaps because the run is not finished.
+    """
     path = Path(where).expanduser()
     inner = path / SUBSPACE
+    if (path / CONFIG).is_file() and not inner.is_dir():
+        remedy = f"the `das train` command it was started with goes on, with run_dir={shlex.quote(str(where))}"
+        raise ArtifactError("this run is not finished, so it has no subspace yet", got=str(where), remedy=remedy)
     path = inner if inner.is_dir() else path
     return Subspace.load(path), path
 
@@ -72,7 +83,8 @@ def recorded_model(subspace: Subspace, node: Any) -> ModelSettings:
         recorded = {k: v for k, v in known.items() if v}
         defaults = {"path": subspace.model.name_or_path, "revision": subspace.model.revision, **recorded}
         given = {**defaults, **given}
-    need_path(given)
+    if not given.get("path"):
+        raise ModelError("no model was named", remedy="give model=tiny, or model=hf model.path=FOLDER_OR_HUB_ID")
     if given["path"] == TINY:
         given.pop("revision", None)
     return ModelSettings.of(given)
@@ -86,7 +98,7 @@ def recorded_task(subspace: Subspace, node: Config | None) -> Task:
         ArtifactError: the recorded settings are not data.
     """
     if node is not None:
-        return make(node)
+        return make(node, "task")
     known = subspace.training.get("task_settings") or {}
     name = known.get("name") or subspace.task
     if name is None:
@@ -99,7 +111,7 @@ def recorded_task(subspace: Subspace, node: Config | None) -> Task:
     assert isinstance(loaded, DictConfig)
     for key, value in arguments.items():
         loaded[key] = value
-    return make(loaded)
+    return make(loaded, "task")
 
 
 def recorded_metrics(subspace: Subspace) -> Config:
@@ -122,12 +134,6 @@ def _refuse_code(node: Any) -> None:
             _refuse_code(value)
     elif isinstance(node, str) and "${" in node:
         raise ArtifactError("the artifact's task settings hold an interpolation", got=node)
-
-
-def _command() -> list[str]:
-    """The command line as typed, without what this program added."""
-    program, *args = sys.argv
-    return [*program.split()[1:], *(a for a in args if a not in ADDED)]
 
 
 def _commit() -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,18 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from das.cli.program import program
+from das.cli.terminal import console, say
 from das.tasks.base import ConceptTask, Task
 from das.training.controls.base import control, names
+
+#: Column -> what follows the row's prefix in a metric's name.
+_COLUMNS = {
+    "iia": "iia", "label changes": "iia_changed", "label stays": "iia_unchanged",
+    "label changes,\nfull vocabulary": "iia_full_vocab_changed",
+}  # fmt: skip
+#: Below this share of flipped words, steering is said to have little effect.
+_LITTLE = 0.5
 
 
 def rows() -> list[tuple[str, str]]:
@@ -19,47 +30,54 @@ def rows() -> list[tuple[str, str]]:
     return [("this subspace", ""), *((control(name).title, f"control/{name}/") for name in names())]
 
 
-def console() -> Console:
-    """Where results are printed; at least 100 columns where nobody looks, so that files keep whole lines."""
-    plain = Console(highlight=False)
-    return plain if plain.is_terminal else Console(highlight=False, width=120)
-
-
-def print_run(metrics: Mapping[str, Any], folder: Path, task: Task, number: int | None = None) -> None:
-    """The result of a training."""
+def print_run(
+    metrics: Mapping[str, Any],
+    folder: Path,
+    task: Task,
+    factor: float,
+    number: int | None = None,
+    hint: str | None = None,
+) -> None:
+    """The result of a training; `factor` is the one whose steering was measured."""
     out = console()
     title = f"{task.name}: interchange intervention accuracy on held-out entities"
-    out.print(iia_table(metrics, title if number is None else f"job {number}: {title}"))
-    say(out, facts(metrics))
-    for line in steering_lines(metrics, task):
-        say(out, line)
+    _print_numbers(out, metrics, task, factor, title if number is None else f"job {number}: {title}")
     say(out, f"saved in {folder}")
     if "steer/perplexity_ratio" in metrics:
-        say(out, f'steer with it: das steer subspace={folder} prompt="..." factor=+1')
+        say(out, f"steer with it: {steer_command(folder, task)}")
+    if hint is not None:
+        say(out, hint)
 
 
-def print_evaluation(metrics: Mapping[str, Any], task: Task, out_file: str | None) -> None:
-    """The result of `das eval`."""
+def print_evaluation(metrics: Mapping[str, Any], task: Task, factor: float, out_file: str | None) -> None:
+    """The result of `das eval`; all numbers where they are not written to a file."""
     out = console()
-    out.print(iia_table(metrics, f"{task.name}: interchange intervention accuracy on held-out entities"))
-    say(out, facts(metrics))
-    for line in steering_lines(metrics, task):
-        say(out, line)
+    _print_numbers(out, metrics, task, factor, f"{task.name}: interchange intervention accuracy on held-out entities")
+    if out_file is not None:
+        say(out, f"written to {out_file}")
+        return
     for key in sorted(metrics):
         say(out, f"{key:<42} {_text(metrics[key])}")
-    if out_file:
-        say(out, f"written to {out_file}")
 
 
-def iia_table(metrics: Mapping[str, Any], title: str) -> Table:
+def steer_command(folder: Path, task: Task) -> str:
+    """A command that works as it is printed: with a prompt of the task, which the model knows how to continue."""
+    prompt = "..."
+    if isinstance(task, ConceptTask):
+        prompt = next((p.text for p, label in task.prompts("test", 8, 0) if label == task.negative), prompt)
+    return f"{program()} steer {shlex.quote(f'subspace={folder}')} factor=+1 prompt={shlex.quote(prompt)}"
+
+
+def iia_table(metrics: Mapping[str, Any]) -> Table:
     """IIA, on pairs whose label changes and on pairs whose label stays, beside every control."""
-    table = Table(title=title, title_justify="left")
+    table = Table()
     table.add_column("")
-    for name in ("iia", "label changes", "label stays"):
+    columns = {name: key for name, key in _COLUMNS.items() if key in metrics}
+    for name in columns:
         table.add_column(name, justify="right")
     for label, prefix in rows():
         if f"{prefix}iia" in metrics:
-            values = (metrics.get(f"{prefix}iia{part}") for part in ("", "_changed", "_unchanged"))
+            values = (metrics.get(f"{prefix}{key}") for key in columns.values())
             where = metrics.get("control/wrong_site/positions") if prefix.endswith("wrong_site/") else None
             table.add_row(
                 f"{label} ({where})" if where else label, *map(_text, values), style=None if prefix else "bold"
@@ -67,11 +85,12 @@ def iia_table(metrics: Mapping[str, Any], title: str) -> Table:
     return table
 
 
-def facts(metrics: Mapping[str, Any]) -> str:
-    """One line: what the model does on its own, engine tier, length of the training."""
+def facts(metrics: Mapping[str, Any], task: Task) -> str:
+    """One line: what the model does on its own, length of the training, engine tier."""
     found = []
-    if "model/accuracy" in metrics:
-        found.append(f"the model alone answers {metrics['model/accuracy']:.1%} of the pairs correctly")
+    if "model/accuracy" in metrics and task.labels is not None:
+        right = f"the right one of ({', '.join(label.strip() for label in task.labels)})"
+        found.append(f"the model alone prefers {right} in {100 * metrics['model/accuracy']:.1f} % of the pairs")
     if metrics.get("train/steps") is not None:
         found.append(f"{metrics['train/steps']} steps in {_text(metrics.get('train/seconds'))} s")
     if "engine/tier" in metrics:
@@ -79,25 +98,52 @@ def facts(metrics: Mapping[str, Any]) -> str:
     return "; ".join(found)
 
 
-def steering_lines(metrics: Mapping[str, Any], task: Task) -> list[str]:
-    """One line per direction."""
+def summary(metrics: Mapping[str, Any]) -> list[str]:
+    """What the table says, in words."""
+    told = {
+        "": "this subspace",
+        "control/full_vector/": "the full-vector swap",
+        "control/random_subspace/": "random directions",
+    }
+    shares = {
+        name: metrics[f"{prefix}iia_changed"] for prefix, name in told.items() if f"{prefix}iia_changed" in metrics
+    }
+    lines = []
+    if "this subspace" in shares:
+        flips = ", ".join(f"{_percent(share)} by {name}" for name, share in shares.items())
+        lines.append(f"of the pairs whose label changes are flipped: {flips}")
+    if "control/shuffled_labels/iia_changed" in metrics:
+        lines.append(
+            "shuffled labels is a floor to beat, not a zero: labels that cannot be predicted still reward moving along "
+            "the direction that decides"
+        )
+    return lines
+
+
+def steering_lines(metrics: Mapping[str, Any], task: Task, factor: float) -> list[str]:
+    """One line per direction, with a remark where little happens."""
     if not isinstance(task, ConceptTask):
         return []
     lines = []
     for value, label in (("positive", task.positive), ("negative", task.negative)):
         flipped = metrics.get(f"steer/to_{value}/flipped")
-        if flipped is not None:
-            before, words = metrics[f"steer/to_{value}/unsteered"], metrics[f"steer/to_{value}/words"]
-            lines.append(
-                f"steered towards {label.strip()!r}: {_percent(flipped)} of {words:.0f} words of the concept "
-                f"(unsteered {_percent(before)}), perplexity x {metrics[f'steer/to_{value}/perplexity_ratio']:.2f}"
-            )
+        if flipped is None:
+            continue
+        before, words = metrics[f"steer/to_{value}/unsteered"], metrics[f"steer/to_{value}/words"]
+        lines.append(
+            f"steered towards {label.strip()!r}: {_percent(flipped)} of {words:.0f} words of the concept "
+            f"(unsteered {_percent(before)}), perplexity x {metrics[f'steer/to_{value}/perplexity_ratio']:.2f}"
+        )
+        if flipped < _LITTLE:
+            lines.append(f"steering towards {label.strip()!r} has little effect at factor {factor:g}")
     return lines
 
 
-def say(out: Console, text: str) -> None:
-    """Plain text: brackets, paths and prompts come out as they are."""
-    out.print(text, markup=False, emoji=False, soft_wrap=True)
+def _print_numbers(out: Console, metrics: Mapping[str, Any], task: Task, factor: float, title: str) -> None:
+    say(out, title)
+    out.print(iia_table(metrics))
+    for line in (*summary(metrics), facts(metrics, task), *steering_lines(metrics, task, factor)):
+        say(out, line)
 
 
 def _text(value: Any) -> str:

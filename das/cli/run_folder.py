@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,16 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from das.artifacts.describe import plain
-from das.errors import RunExistsError
+from das.errors import InputError, RunExistsError
 
 CONFIG, METRICS, SUBSPACE = "config.yaml", "metrics.json", "subspace"
 _MISSING = "(absent)"
-#: What does not change the result.
-_IGNORED = ("run_dir", "name", "trainer.progress")
+#: What does not change what is learned: single keys, and whole sections.
+_IGNORED = frozenset({
+    "run_dir", "name", "trainer.progress", "trainer.log_every", "trainer.checkpoint_every", "trainer.budget_gib",
+    "trainer.tier",
+})  # fmt: skip
+_IGNORED_SECTIONS = ("steering", "logger")
 
 
 def claim(folder: Path, config: Mapping[str, Any]) -> bool:
@@ -32,7 +37,8 @@ def claim(folder: Path, config: Mapping[str, Any]) -> bool:
         RunExistsError: a finished run, one of another configuration, or a subspace without a run.
     """
     if (folder / METRICS).exists():
-        raise RunExistsError("this folder holds a finished run", got=str(folder), remedy="give another run_dir")
+        use = f"`das eval subspace={shlex.quote(str(folder))}` and `das steer subspace=...` use it"
+        raise RunExistsError("this folder holds a finished run", got=str(folder), remedy=f"give another run_dir; {use}")
     file = folder / CONFIG
     if not file.is_file():
         if (folder / SUBSPACE).exists():
@@ -49,10 +55,33 @@ def claim(folder: Path, config: Mapping[str, Any]) -> bool:
     return True
 
 
+def finished(folder: Path, config: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The metrics of a finished run of this very configuration, or None."""
+    if not (folder / METRICS).is_file() or not (folder / CONFIG).is_file():
+        return None
+    before: Any = OmegaConf.to_container(OmegaConf.load(folder / CONFIG))
+    found: dict[str, Any] = json.loads((folder / METRICS).read_text(encoding="utf-8"))
+    return None if differences(before, config) else found
+
+
+def check_out(out: Any) -> None:
+    """Raise `InputError` where a file of that name could not be written; None is no file."""
+    if out is None:
+        return
+    path = Path(str(out)).expanduser()
+    if path.is_dir():
+        raise InputError(
+            "out is a folder", got=str(out), remedy=f"give a file, e.g. out={shlex.quote(str(path / 'out.json'))}"
+        )
+    there = next(parent for parent in path.absolute().parents if parent.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise InputError("out cannot be written", got=str(out), remedy=f"{there} is no folder that can be written to")
+
+
 def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Dotted key -> (before, after) of what differs, the folder itself apart."""
     old, new = (dict(_flat(config, str(config.get("run_dir", "")))) for config in (before, after))
-    keys = [k for k in sorted({*old, *new}) if k not in _IGNORED]
+    keys = [k for k in sorted({*old, *new}) if k not in _IGNORED and k.split(".")[0] not in _IGNORED_SECTIONS]
     found = {k: (old.get(k, _MISSING), new.get(k, _MISSING)) for k in keys}
     return {k: pair for k, pair in found.items() if pair[0] != pair[1]}
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from omegaconf import OmegaConf
 from rich.rule import Rule
 from torch import nn
@@ -13,14 +15,18 @@ from torch import nn
 from das.artifacts.subspace import Subspace
 from das.cli import build
 from das.cli.config import Config
-from das.cli.hydra_app import launch
 from das.cli.quiet import quiet
 from das.cli.recorded import load_subspace, recorded_model
-from das.cli.report import console, say
-from das.cli.run_folder import write_json
-from das.errors import ConfigError, InputError
+from das.cli.run_folder import check_out, write_json
+from das.cli.terminal import console, say
+from das.cli.typed import truth, whole
+from das.data.positions import parse_positions
+from das.errors import ConfigError, DasError, InputError
 from das.steering.generate import generate_text
+from das.steering.operations import operation
+from das.steering.prompts import PromptReader
 from das.steering.steer import steer
+from das.steering.tables import tabulate
 from das.types import Prompt
 
 _BATCH = 32
@@ -28,35 +34,85 @@ _BATCH = 32
 Continued = dict[str, Any]
 
 
-def command(args: Sequence[str]) -> int:
-    """Entry point of `das steer`."""
-    return launch("steer", "steer", args, job)
+@dataclass(frozen=True)
+class Asked:
+    """What to do to every prompt."""
+
+    factor: float
+    value: Any
+    op: str | None
+    positions: str | None
+    max_new_tokens: int
+    allow_model_mismatch: bool
+
+    @classmethod
+    def of(cls, cfg: Config) -> Asked:
+        """From the command line.
+
+        Raises:
+            DasError: a value of another type, or no new token.
+        """
+        length = whole(cfg.max_new_tokens, "max_new_tokens")
+        if length < 1:
+            raise InputError("max_new_tokens must be at least 1", got=length)
+        value: Any = OmegaConf.to_container(cfg.value) if OmegaConf.is_config(cfg.value) else cfg.value
+        factor, mismatch = _number(cfg.factor, "factor"), truth(cfg.allow_model_mismatch, "allow_model_mismatch")
+        return cls(factor, value, cfg.op, cfg.positions, length, mismatch)
 
 
 def job(cfg: Config) -> None:
-    """Continue, print, write."""
+    """Check, continue, print, write."""
     quiet()
-    texts = prompts_of(cfg)
+    texts, asked = prompts_of(cfg), Asked.of(cfg)
+    check_out(cfg.out)
     subspace, _ = load_subspace(str(cfg.subspace))
-    model = build.model(recorded_model(subspace, cfg.get("model")))
+    chosen = recorded_model(subspace, cfg.get("model"))
+    check(subspace, chosen, texts, asked, file=cfg.prompts)
+    model = build.model(chosen)
     found: list[Continued] = []
-    for start in range(0, len(texts), _BATCH):
-        found += continued(model, subspace, texts[start : start + _BATCH], cfg)
+    prompts = list(texts.values())
+    for start in range(0, len(prompts), _BATCH):
+        found += continued(model, subspace, prompts[start : start + _BATCH], asked)
     if cfg.out is not None:
-        write_json(Path(str(cfg.out)), found if cfg.prompts is not None else found[0])
+        write_json(Path(str(cfg.out)).expanduser(), found if cfg.prompts is not None else found[0])
     print_continued(found)
 
 
-def continued(model: nn.Module, subspace: Subspace, texts: Sequence[str], cfg: Config) -> list[Continued]:
+def check(
+    subspace: Subspace, chosen: build.ModelSettings, texts: dict[int, str], asked: Asked, file: str | None = None
+) -> None:
+    """What can be known before weights are loaded: operation, positions in every prompt, lengths.
+
+    Raises:
+        DasError: something would go wrong; what is wrong with a line of `file` names it.
+    """
+    operation(subspace, asked.op, asked.factor, asked.value)
+    skeleton = build.meta(chosen)
+    subspace.check_sites(skeleton)
+    sites = [p.write.positions for p in subspace.interventions.placements]
+    specs = [parse_positions(asked.positions or positions) for positions in dict.fromkeys(sites)]
+    reader = PromptReader(skeleton, subspace, specs, build.tokenizer(chosen))
+    for number, text in texts.items():
+        try:
+            [encoded] = reader.from_texts([text])
+            reader.encoder.check_length(encoded, asked.max_new_tokens - 1)
+            for spec in specs:
+                tabulate(spec, [encoded], torch.device("cpu"), subspace.finder)
+        except DasError as error:
+            if file is None:
+                raise
+            raise InputError(f"{file}, line {number}: {error.what}", got=error.got, remedy=error.remedy) from error
+
+
+def continued(model: nn.Module, subspace: Subspace, texts: Sequence[str], asked: Asked) -> list[Continued]:
     """Each prompt with both continuations."""
-    value: Any = OmegaConf.to_container(cfg.value) if OmegaConf.is_config(cfg.value) else cfg.value
-    factor = _number(cfg.factor, "factor")
+    factor, value = asked.factor, asked.value
     with steer(
-        model, subspace, factor, value=value, op=cfg.op, positions=cfg.positions,
-        allow_model_mismatch=bool(cfg.allow_model_mismatch),
+        model, subspace, factor, value=value, op=asked.op, positions=asked.positions,
+        allow_model_mismatch=asked.allow_model_mismatch,
     ) as steering:  # fmt: skip
-        steered = steering.generate(list(texts), int(cfg.max_new_tokens))
-    plain = generate_text(model, None, list(texts), int(cfg.max_new_tokens), like=subspace)
+        steered = steering.generate(list(texts), asked.max_new_tokens)
+    plain = generate_text(model, None, list(texts), asked.max_new_tokens, like=subspace)
     given: Continued = {"factor": factor} if value is None else {"factor": None, "value": value}
     return [
         {"prompt": text, "unsteered": before, "steered": after, **given}
@@ -64,8 +120,8 @@ def continued(model: nn.Module, subspace: Subspace, texts: Sequence[str], cfg: C
     ]
 
 
-def prompts_of(cfg: Config) -> list[str]:
-    """The prompt, or the lines of the file of prompts.
+def prompts_of(cfg: Config) -> dict[int, str]:
+    """Line number -> prompt: the prompt given, or the lines of the file of prompts that are not empty.
 
     Raises:
         ConfigError: neither or both are given.
@@ -76,12 +132,12 @@ def prompts_of(cfg: Config) -> list[str]:
     if cfg.prompt is not None:
         if not str(cfg.prompt):
             raise InputError("the prompt is empty", remedy='give prompt="some text"')
-        return [str(cfg.prompt)]
+        return {1: str(cfg.prompt)}
     try:
         lines = Path(str(cfg.prompts)).expanduser().read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError("the file of prompts cannot be read", got=str(cfg.prompts), remedy=str(error)) from error
-    found = [line for line in lines if line.strip()]
+    found = {number: line for number, line in enumerate(lines, 1) if line.strip()}
     if not found:
         raise InputError("the file holds no prompt", got=str(cfg.prompts), remedy="write one prompt per line")
     return found

@@ -3,34 +3,102 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import nn
 
 from das.artifacts.subspace import Subspace
+from das.data.positions import parse_positions
+from das.errors import CapabilityError, ContextLengthError, InputError
+from das.interventions.sets import InterventionSet
 from das.steering.flips import Comparison, compare_steering, steering_metrics
+from das.steering.tables import tabulate
 from das.tasks.base import ConceptTask, Task
+from das.training.problem import Problem
 
 Samples = Sequence[Comparison]
 
+#: Why there are no steering metrics, where there are none.
+NOT_MEASURED = "steer/not_measured"
+
+
+@dataclass(frozen=True)
+class SteeringSettings:
+    """What is measured of the steering.
+
+    Attributes:
+        n: held-out prompts; 0 measures nothing.
+        factor: size of the factor, either sign is used.
+        max_new_tokens: length of the continuations.
+        positions: where to steer; as trained where None.
+    """
+
+    n: int = 40
+    factor: float = 1.0
+    max_new_tokens: int = 30
+    positions: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.n < 0:
+            raise InputError("steering.n must not be negative", got=self.n, remedy="steering.n=0 turns it off")
+        if not 0 < self.factor < float("inf"):
+            raise InputError(
+                "steering.factor must be positive", got=self.factor, remedy="both signs are measured in any case"
+            )
+        if self.max_new_tokens < 1:
+            raise InputError("steering.max_new_tokens must be at least 1", got=self.max_new_tokens)
+        if self.positions is not None:
+            parse_positions(self.positions)
+
+
+def check_steering(settings: SteeringSettings, problem: Problem, interventions: InterventionSet) -> None:
+    """Find positions in all prompts that will be steered, and see whether they fit the context; needs no weights.
+
+    Raises:
+        DasError: the measurement would fail after the training.
+    """
+    task = problem.task
+    if not settings.n or not isinstance(task, ConceptTask) or not _steerable(interventions, task):
+        return
+    prompts = [prompt for prompt, _ in task.prompts("test", settings.n, problem.seed)]
+    encoded = list(problem.encoder.encode_all(prompts))
+    for prompt in encoded:
+        try:
+            problem.encoder.check_length(prompt, settings.max_new_tokens - 1)
+        except ContextLengthError as error:
+            remedy = "give a smaller steering.max_new_tokens, or steering.n=0"
+            raise ContextLengthError(error.what, got=error.got, remedy=remedy) from error
+    for placement in interventions.placements:
+        spec = parse_positions(settings.positions or placement.write.positions)
+        tabulate(spec, encoded, torch.device("cpu"), task.finder)
+
 
 def measure_steering(
-    model: nn.Module, subspace: Subspace, task: Task, settings: Any, seed: int
-) -> tuple[dict[str, float], Samples]:
-    """Numbers under "steer/" and the continuations; both empty where nothing can be steered, or `settings.n` is 0.
+    model: nn.Module, subspace: Subspace, task: Task, settings: SteeringSettings, seed: int
+) -> tuple[dict[str, Any], Samples]:
+    """Numbers under "steer/" and the continuations; both empty where the task has no concept, or `settings.n` is 0.
 
     Args:
         model: an unsteered model.
         subspace: what to steer with.
         task: prompts and concept words.
-        settings: n, factor, max_new_tokens, positions.
+        settings: how many prompts, how strongly, how long, where.
         seed: of the prompts.
     """
-    steerable = all(f is not None for f in subspace.factors) and all(x.operations for x in subspace.interventions)
-    if not settings.n or not steerable or not isinstance(task, ConceptTask) or not task.concept_words:
+    steerable = all(f is not None for f in subspace.factors) and _steerable(subspace.interventions, task)
+    if not settings.n or not steerable or not isinstance(task, ConceptTask):
         return {}, ()
-    compared = compare_steering(
-        model, subspace, task, n=int(settings.n), factor=float(settings.factor),
-        max_new_tokens=int(settings.max_new_tokens), positions=settings.positions, seed=seed,
-    )  # fmt: skip
+    try:
+        compared = compare_steering(
+            model, subspace, task, n=settings.n, factor=settings.factor, max_new_tokens=settings.max_new_tokens,
+            positions=settings.positions, seed=seed,
+        )  # fmt: skip
+    except CapabilityError as error:
+        return {NOT_MEASURED: str(error)}, ()
     return steering_metrics(compared, task.concept_words), compared
+
+
+def _steerable(interventions: InterventionSet, task: Task) -> bool:
+    return isinstance(task, ConceptTask) and bool(task.concept_words) and all(x.operations for x in interventions)

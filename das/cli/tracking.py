@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,18 +12,30 @@ from typing import Any
 from das.cli import build
 from das.cli.config import Config
 from das.cli.steering import Samples
+from das.errors import ConfigError, DasError
 
 _COLUMNS = ["prompt", "factor", "unsteered", "steered"]
 _ROWS = 32
 
 
 def start(cfg: Config, config: Mapping[str, Any]) -> Any:
-    """The logger of a composed configuration, which it is given as plain data; False for none."""
+    """The logger of a composed configuration, which it is given as plain data; False for none.
+
+    Raises:
+        ConfigError: it cannot be started, for example because it needs an account.
+    """
     if (config.get("logger") or {}).get("offline"):
         os.environ.setdefault("WANDB_SILENT", "true")  # read when wandb is imported
-    logger = build.logger(cfg)
-    if logger:
-        logger.log_hyperparams(dict(config))
+    try:
+        logger = build.logger(cfg)
+        if logger:
+            logger.log_hyperparams(dict(config))
+    except DasError:
+        raise
+    except Exception as error:  # every logger has its own
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        remedy = "give logger=csv, or for wandb logger.offline=true (`wandb login` once where it shall be online)"
+        raise ConfigError("the logger cannot be started", got=lines[0], remedy=remedy) from error
     return logger
 
 
@@ -41,14 +54,17 @@ def record(logger: Any, metrics: Mapping[str, Any], subspace: Path, samples: Sam
             logger.log_table("samples", columns=_COLUMNS, data=rows)
 
 
-def finish(logger: Any, ok: bool) -> None:
-    """End the logger's run: jobs of a multirun share a process."""
+def finish(logger: Any, ok: bool) -> str | None:
+    """End the logger's run, because jobs of a multirun share a process; returns what the user may want to do next."""
     if not logger:
-        return
-    if is_wandb(logger):
-        logger.experiment.finish(exit_code=0 if ok else 1)
-    else:
+        return None
+    if not is_wandb(logger):
         logger.save()
+        return None
+    run = logger.experiment
+    folder, offline = str(run.settings.sync_dir), bool(run.offline)
+    run.finish(exit_code=0 if ok else 1)
+    return f"send it to wandb: wandb sync {shlex.quote(folder)}" if offline else None
 
 
 def is_wandb(logger: Any) -> bool:

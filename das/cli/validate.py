@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from rich.table import Table
 
 from das.cli import build
 from das.cli.checks import Bound, check
 from das.cli.config import Config
-from das.cli.hydra_app import NO_FOLDER, launch
 from das.cli.quiet import quiet
-from das.cli.report import console, say
 from das.cli.show import show_pairs
-
-
-def command(args: Sequence[str]) -> int:
-    """Entry point of `das validate`."""
-    return launch("validate", "train", args, job, NO_FOLDER)
+from das.cli.terminal import console, say
 
 
 def job(cfg: Config) -> None:
     """Print what the configuration means for this model; errors are raised."""
     quiet()
     parts, chosen = build.parts(cfg), build.ModelSettings.of(cfg.model)
-    bound = check(parts, chosen, cfg.steering)
+    bound = check(parts, chosen)
     out = console()
     out.print(_sites(bound))
     learned = sum(p.numel() for p in bound.interventions.parameters() if p.requires_grad)

@@ -61,7 +61,7 @@ def steer(
         allow_model_mismatch: steer another model than the subspace was learned in.
 
     Raises:
-        ArtifactError: the subspace belongs to another model.
+        ArtifactError: the subspace belongs to another model, or does not fit into this one.
         CapabilityError: the method cannot do this.
         InputError: an unusable factor or value.
         UnknownChoiceError, PositionError: no such position, or none in these prompts.
@@ -69,6 +69,7 @@ def steer(
     """
     if not allow_model_mismatch:
         subspace.check(model)
+    subspace.check_sites(model)
     what = operation(subspace, op, factor, value)
     view, sites = ModelView(model), [p.write for p in subspace.interventions.placements]
     specs = [parse_positions(site.positions if positions is None else positions) for site in sites]

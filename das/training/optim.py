@@ -62,6 +62,11 @@ class AdamW:
             raise InputError("the learning rate must be positive", got=self.lr)
         if not 0 <= self.warmup < 1:
             raise InputError("warmup is a share of the steps, in [0, 1)", got=self.warmup)
+        for name in ("weight_decay", "clip"):
+            if not getattr(self, name) >= 0:
+                raise InputError(
+                    f"optimizer.{name} must not be negative", got=getattr(self, name), remedy="0 turns it off"
+                )
 
     def build(self, interventions: InterventionSet, steps: int) -> tuple[torch.optim.Optimizer, LRScheduler]:
         """The optimiser over everything learned, and its schedule over `steps`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -72,11 +73,18 @@ def test_an_interrupted_run_goes_on(trained: Path, short: tuple[str, ...], run_d
     assert {p.name for p in (folder / "csv").iterdir()} == {"version_0", "version_1"}  # the old curves are kept
 
 
-def test_eval_repeats_what_train_reported(trained: Path, run_das: Callable, tmp_path: Path) -> None:
+def test_eval_repeats_what_train_reported(trained: Path, random_model: Path, run_das: Callable, tmp_path: Path) -> None:
     out = tmp_path / "some where" / "e, 1.json"
-    done = run_das("eval", f"subspace={trained}", f"out={out}", "steering.n=4", "steering.max_new_tokens=4")
+    args = (f"subspace={trained}", f"out={out}", "steering.n=4", "steering.max_new_tokens=4")
+    done = run_das("eval", *args)
     assert done.code == 0, done.err
     before, after = read(trained / "metrics.json"), read(out)
+    about = {
+        "subspace": str(trained / "subspace"),
+        "model": str(random_model),
+        "command": shlex.join(["das", "eval", *args]),
+    }
+    assert {key: after.pop(key) for key in about} == about
     assert before.keys() == after.keys()
     assert {k: v for k, v in before.items() if k != "engine/tier_reason"} == pytest.approx(
         {k: v for k, v in after.items() if k != "engine/tier_reason"}, abs=1e-6

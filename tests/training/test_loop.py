@@ -69,5 +69,5 @@ def test_reports_come_at_their_time(model, caplog):
     ids=str,
 )
 def test_trainer_settings_are_refused_early(wrong):
-    with pytest.raises(InputError, match="negative|unknown argument"):
+    with pytest.raises(InputError, match=r"negative|unknown argument"):
         TrainerSettings(**wrong)
