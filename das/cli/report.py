@@ -50,14 +50,13 @@ def print_run(
 
 
 def print_evaluation(metrics: Mapping[str, Any], task: Task, factor: float, out_file: str | None) -> None:
-    """The result of `das eval`; all numbers where they are not written to a file."""
+    """The result of `das eval`: the table, then every number under its key."""
     out = console()
     _print_numbers(out, metrics, task, factor, f"{task.name}: interchange intervention accuracy on held-out entities")
-    if out_file is not None:
-        say(out, f"written to {out_file}")
-        return
     for key in sorted(metrics):
         say(out, f"{key:<42} {_text(metrics[key])}")
+    if out_file is not None:
+        say(out, f"written to {out_file}")
 
 
 def steer_command(folder: Path, task: Task) -> str:
