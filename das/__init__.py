@@ -26,6 +26,7 @@ _PUBLIC = {
     "TrainerSettings": "das.training.loop",
     "evaluate_steering": "das.steering.flips",
     "fit": "das.training.fit",
+    "fold": "das.folding.fold",
     "generate_text": "das.steering.generate",
     "load_model": "das.models.load",
     "load_tokenizer": "das.models.load",

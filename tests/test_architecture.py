@@ -24,6 +24,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"artifacts", "estimators"}),  # describe interventions and the model they belong to; fit them
     frozenset({"engine", "objectives", "metrics", "data", "methods"}),
     frozenset({"training", "steering", "diagnostics", "reports"}),
+    frozenset({"folding"}),  # writes into weights what steering would do
     frozenset({"cli"}),
 )
 #: The vocabulary is one package spread over files, so its modules may import one another (without cycles).

@@ -33,6 +33,7 @@ class Add(Edit):
     """
 
     factor = "any"
+    affine = True
 
     def __init__(self, rank: int, value: Vector | None = None, learned: bool = False, unit: Unit = "gap") -> None:
         super().__init__()

@@ -32,6 +32,7 @@ class Affine(Edit):
     """
 
     factor = "any"
+    affine = True
 
     def __init__(
         self,

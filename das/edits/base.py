@@ -31,11 +31,13 @@ class Edit(Part, ABC):
         sources: names of the sources it needs; empty for edits without one.
         aligned: whether it needs as many positions (or one) of each source as it writes; others get all that are read.
         factor: which steering factors it takes.
+        affine: whether it is an affine function of (z, h), the same at all positions, for any given factor.
     """
 
     sources: tuple[str, ...] = ()
     aligned: bool = True
     factor: Takes = "none"
+    affine: bool = False
 
     @abstractmethod
     def forward(

@@ -30,6 +30,7 @@ class Clamp(Edit):
     """
 
     factor = "nonzero"
+    affine = True
     negative: Tensor
 
     def __init__(

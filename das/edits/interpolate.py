@@ -23,6 +23,7 @@ class Interpolate(Edit):
     """Set coordinates between `negative` and `positive`."""
 
     factor = "any"
+    affine = True
     negative: Tensor
     positive: Tensor
 

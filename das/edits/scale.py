@@ -18,6 +18,7 @@ class Scale(Edit):
     """Multiply coordinates by 1 + amount."""
 
     factor = "any"
+    affine = True
 
     def __init__(self, amount: float) -> None:
         super().__init__()

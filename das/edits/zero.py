@@ -19,6 +19,8 @@ from das.shapes import Activation, Coordinates, SourceCoordinates
 class Zero(Edit):
     """Set coordinates to zero."""
 
+    affine = True
+
     def forward(
         self, z: Coordinates, h: Activation, sources: Mapping[str, SourceCoordinates], ctx: Context
     ) -> EditResult:

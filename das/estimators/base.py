@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from das.errors import EmptySplitError, InputError
@@ -76,13 +76,14 @@ class Examples:
         """The labels that occur, ascending."""
         return tuple(int(c) for c in self.label.unique().tolist())
 
-    def side(self, label: int) -> Float[Tensor, "row width"]:
-        """Activations of one concept value, fp64.
+    def side(self, label: int, among: Bool[Tensor, " row"] | None = None) -> Float[Tensor, "side width"]:
+        """Activations of one concept value (of these rows), fp64.
 
         Raises:
             EmptySplitError: there is none.
         """
-        found = self.x[self.label == label].double()
+        here = self.label == label
+        found = self.x[here if among is None else here & among].double()
         if not len(found):
             raise EmptySplitError(f"no activation of concept value {label}", got=f"values {self.classes}")
         return found
@@ -168,11 +169,16 @@ class SetEstimator(Protocol):
     """Fits several sites together: chooses among heads, layers, positions."""
 
     def candidates(self, view: ModelView, sites: Sequence[Site]) -> Sequence[Site]:
-        """Where activations are to be read, for the sites a user gave."""
+        """The sites to consider, for those a user gave; each is read where its `source_positions` say."""
         ...
 
-    def fit_set(self, found: Mapping[Site, Found], trial: Trial) -> Entries:
+    def fit_set(self, view: ModelView, found: Mapping[Site, Found], trial: Trial) -> Entries:
         """Frozen interventions with the sites they are written at.
+
+        Args:
+            view: the model, of which only the shape may be used.
+            found: what was read at every candidate.
+            trial: measures interventions on validation prompts.
 
         Raises:
             EmptySplitError, InputError: as `Estimator.fit`, or no candidate passes.

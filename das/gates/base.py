@@ -19,7 +19,13 @@ GateResult = tuple[Float[Tensor, "#batch #position #rank"], dict[str, Tensor]]
 
 
 class Gate(Part, ABC):
-    """Abstract."""
+    """Abstract.
+
+    Attributes:
+        constant: whether after training the share depends on neither activations nor positions.
+    """
+
+    constant: bool = False
 
     @abstractmethod
     def forward(self, z: Coordinates, h: Activation, ctx: Context) -> GateResult:

@@ -37,6 +37,8 @@ class Boundary(Gate):
         lr_scale: how much faster the boundary learns than everything else.
     """
 
+    constant = True
+
     def __init__(
         self,
         rank: int,

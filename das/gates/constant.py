@@ -16,6 +16,8 @@ from das.shapes import Activation, Coordinates
 class Constant(Gate):
     """A fixed share."""
 
+    constant = True
+
     def __init__(self, share: float) -> None:
         super().__init__()
         self.share = float(share)

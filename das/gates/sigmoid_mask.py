@@ -31,6 +31,8 @@ class SigmoidMask(Gate):
         hard: whether the mask is 0 or 1 after training; pyvene keeps it soft.
     """
 
+    constant = True
+
     def __init__(
         self,
         rank: int,

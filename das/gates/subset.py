@@ -23,6 +23,7 @@ from das.shapes import Activation, Coordinates
 class Subset(Gate):
     """A fixed set of coordinates."""
 
+    constant = True
     mask: Tensor
 
     def __init__(self, rank: int, chosen: Sequence[int]) -> None:

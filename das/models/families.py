@@ -18,6 +18,7 @@ from das.models.layouts import ALIASES, places
 from das.models.parts import find_parts
 from das.models.paths import bind_path
 from das.models.sites import BoundSite, bind_component, component_names
+from das.models.writers import Writers, writers
 from das.types import Site
 
 
@@ -71,6 +72,10 @@ class ModelView:
     def width(self) -> int:
         """Width of the residual stream. Raises ModelError where no module says."""
         return self._parts.width
+
+    def writers(self, layer: int) -> Writers | None:
+        """What writes to the residual stream in a block; None where its layout is not known."""
+        return writers(self._parts, layer)
 
     def components(self) -> tuple[str, ...]:
         """Names that bind in at least one layer of this model, aliases last."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from das.estimators.base import Effects, Entries, Estimator, Examples, Found, SetEstimator
 from das.interventions.sets import InterventionSet, Placement
@@ -23,28 +23,31 @@ def estimated(
         CapabilityError: the task has no prompts of two concept values.
         PositionError, SiteError: the sites do not fit the prompts or the model.
     """
-    reads = [site.read(SOURCE) for site in sites]
     if isinstance(estimator, SetEstimator):
-        return _placed(_fit_set(problem, estimator, reads, seed, shuffled), problem)
-    found = _read(problem, reads, "train", seed, shuffled)
-    return _placed([(site, estimator.fit(found[read])) for site, read in zip(sites, reads, strict=True)], problem)
+        return _placed(_fit_set(problem, estimator, sites, seed, shuffled), problem)
+    found = _read(problem, sites, "train", seed, shuffled)
+    return _placed([(site, estimator.fit(x)) for site, x in zip(sites, found, strict=True)], problem)
 
 
 def _fit_set(problem: Problem, estimator: SetEstimator, sites: Sequence[Site], seed: int, shuffled: bool) -> Entries:
     candidates = estimator.candidates(problem.view, sites)
     train, val = (_read(problem, candidates, split, seed, shuffled) for split in ("train", "val"))
-    found = {site: Found(train[site], val[site]) for site in candidates}
+    found = {site: Found(*both) for site, *both in zip(candidates, train, val, strict=True)}
     trial = (lambda entries: Effects((0.0, 1.0), 0.0)) if _sketched(problem) else ValidationTrial(problem)
-    return estimator.fit_set(found, trial)
+    return estimator.fit_set(problem.view, found, trial)
 
 
-def _read(problem: Problem, sites: Sequence[Site], split: str, seed: int, shuffled: bool) -> Mapping[Site, Examples]:
-    distinct = list(dict.fromkeys(sites))
+def _read(problem: Problem, sites: Sequence[Site], split: str, seed: int, shuffled: bool) -> list[Examples]:
+    """For every site what is read where it says its source is."""
+    reads = [site.read(SOURCE) for site in sites]
+    distinct = list(dict.fromkeys(reads))
     if _sketched(problem):
-        widths = [problem.view.bind(site).width for site in distinct]
-        return dict(zip(distinct, sketches(distinct, widths), strict=True))
-    found = collect(problem, distinct, split)
-    return shuffle_labels(found, seed) if shuffled else found
+        widths = [problem.view.bind(read).width for read in distinct]
+        found = dict(zip(distinct, sketches(distinct, widths), strict=True))
+    else:
+        found = collect(problem, distinct, split)
+        found = shuffle_labels(found, seed) if shuffled else found
+    return [found[read] for read in reads]
 
 
 def _sketched(problem: Problem) -> bool:

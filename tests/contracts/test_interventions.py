@@ -53,7 +53,7 @@ def _built(name: str, seed: int) -> Intervention:
             site: Found(*(examples(seed + n + split, view.bind(site).width) for split in (0, 100)))
             for n, site in enumerate(method.candidates(view, [Site(0)]))
         }
-        return method.fit_set(found, lambda entries: Effects((0.0, 1.0), 0.0))[0][1]
+        return method.fit_set(view, found, lambda entries: Effects((0.0, 1.0), 0.0))[0][1]
     return method(width=WIDTH)
 
 
@@ -92,7 +92,7 @@ def test_sources_equal_to_the_base_are_an_exact_no_op(name, dtype):
     base, sources = activations(method, dtype)
     if not sources:
         with pytest.raises(CapabilityError):
-            made("intervention", "das")(width=WIDTH)(base)  # the negative control: an interchange does need its source
+            made("intervention", "das")(width=method.width)(base)  # negative control: an interchange needs its source
         return
     assert torch.equal(method(base, dict.fromkeys(sources, base), context()).activation, base)
 

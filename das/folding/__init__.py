@@ -1,0 +1,1 @@
+"""Interventions written into weights, where that is exact. `fold` is the entry."""
