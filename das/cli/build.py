@@ -26,7 +26,8 @@ from das.errors import ConfigError
 from das.metrics.base import Metric
 from das.models.families import ModelView
 from das.models.load import load_model, load_tokenizer, meta_model
-from das.models.resolve import TINY
+from das.models.recipes.base import recipe
+from das.models.resolve import is_own
 from das.objectives.base import Objective
 from das.tasks.base import Task
 from das.training.measure import DEFAULT_METRICS
@@ -68,7 +69,7 @@ class ModelSettings:
         given = {str(k): v for k, v in plain(node).items()}
         path = str(given.pop("path"))
         checked_arguments(cls, {"path": path, **given}, "model")
-        if path != TINY and Path(path).expanduser().is_dir():
+        if not is_own(path) and Path(path).expanduser().is_dir():
             path = str(Path(path).expanduser().resolve())
         device = given.pop("device", None)
         if device == "auto":
@@ -168,11 +169,9 @@ def meta(chosen: ModelSettings) -> nn.Module:
 
 @cache
 def tokenizer(chosen: ModelSettings) -> Any:
-    """The model's tokenizer; the tiny model's is made anew, which is quicker than training the model for it."""
-    if chosen.path == TINY:
-        from das.models.tiny import tiny_tokenizer
-
-        return tiny_tokenizer()
+    """The model's tokenizer; an own model's is made anew, which is quicker than training the model for it."""
+    if is_own(chosen.path):
+        return recipe(chosen.path).tokenizer()
     return load_tokenizer(chosen.path, revision=chosen.revision)
 
 

@@ -26,7 +26,7 @@ from das.cli.hydra_app import overrides, typed
 from das.cli.paths import conf_dir
 from das.cli.run_folder import CONFIG, SUBSPACE
 from das.errors import ArtifactError, ConfigError, ModelError, UnknownChoiceError
-from das.models.resolve import TINY
+from das.models.resolve import is_own
 from das.tasks.base import Task
 
 _LIBRARIES = ("torch", "transformers", "pytorch-lightning")
@@ -85,7 +85,7 @@ def recorded_model(subspace: Subspace, node: Any) -> ModelSettings:
         given = {**defaults, **given}
     if not given.get("path"):
         raise ModelError("no model was named", remedy="give model=tiny, or model=hf model.path=FOLDER_OR_HUB_ID")
-    if given["path"] == TINY:
+    if is_own(given["path"]):
         given.pop("revision", None)
     return ModelSettings.of(given)
 

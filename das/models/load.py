@@ -1,7 +1,7 @@
 """Loading frozen causal language models and their tokenizers.
 
 Everything that can be wrong with a name, a path or a checkpoint becomes a ModelError or TokenizerError that says what
-to do; transformers' own traces never reach the user bare. The name "tiny" is the package's own small model.
+to do; transformers' own traces never reach the user bare. The package's own models (`das.models.recipes`) have names.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from transformers import (
 )
 
 from das.errors import ConfigError, ModelError, TokenizerError
-from das.models.resolve import TINY, first_line, locate, parse_device, parse_dtype
+from das.models.recipes.base import recipe
+from das.models.resolve import first_line, is_own, locate, parse_device, parse_dtype
 
 #: Arguments of `from_pretrained` that say how to fetch files, and so apply to the config too.
 _FETCHING = ("cache_dir", "code_revision", "local_files_only", "subfolder", "token", "trust_remote_code")
@@ -40,7 +41,7 @@ def load_model(
     """Load a causal LM, frozen and in eval mode.
 
     Args:
-        name_or_path: a hub id, a directory, or "tiny" for the package's own model (a directory called tiny: "./tiny").
+        name_or_path: a hub id, a directory, or an own model such as "tiny" (a directory called tiny: "./tiny").
         revision: hub revision.
         dtype: "float32", "bf16", a torch.dtype, ...; None (or "auto") keeps the checkpoint's.
         device: where to move the model; None leaves it on the CPU.
@@ -72,10 +73,8 @@ def meta_model(name_or_path: str | Path, *, revision: str | None = None) -> PreT
     Raises:
         ModelError: no such directory or hub id, or not a causal decoder.
     """
-    if str(name_or_path) == TINY:
-        from das.models.tiny import tiny_config
-
-        config = tiny_config()
+    if is_own(name_or_path):
+        config = recipe(str(name_or_path)).config()
     else:
         config = _config(locate(name_or_path), revision=revision)
     _check_causal(config, str(name_or_path))
@@ -86,7 +85,7 @@ def meta_model(name_or_path: str | Path, *, revision: str | None = None) -> PreT
 def load_tokenizer(
     name_or_path_or_model: str | Path | PreTrainedModel, *, revision: str | None = None
 ) -> PreTrainedTokenizerFast:
-    """The tokenizer of a path, a hub id, "tiny", or a loaded model (at the same revision).
+    """The tokenizer of a path, a hub id, an own model, or a loaded model (at the same revision).
 
     A missing pad token is set to the end-of-text token, else the unknown token: the vocabulary never grows, and the
     padding side stays as it is.

@@ -7,9 +7,8 @@ from pathlib import Path
 import torch
 
 from das.errors import ModelError, UnknownChoiceError
+from das.models.recipes.base import names
 
-#: The name of the package's own small model; a directory of that name is "./tiny".
-TINY = "tiny"
 _DTYPES: dict[str, torch.dtype] = {
     "float32": torch.float32,
     "fp32": torch.float32,
@@ -22,16 +21,21 @@ _DTYPES: dict[str, torch.dtype] = {
 }
 
 
+def is_own(name_or_path: str | Path) -> bool:
+    """Whether this names one of the package's own models; a directory called tiny is "./tiny"."""
+    return str(name_or_path) in names()
+
+
 def locate(name_or_path: str | Path, needs: str | None = "config.json") -> str:
-    """A directory that exists and holds the file `needs`, or else a hub id.
+    """A directory that exists and holds the file `needs` (of an own model: its cache), or else a hub id.
 
     A leading ".", "/" or "~", or more than one slash, marks a path. Raises ModelError for one that does not exist.
     """
     name = str(name_or_path)
-    if name == TINY:
-        from das.models.tiny import tiny_model_dir
+    if is_own(name):
+        from das.models.cache import model_dir
 
-        return str(tiny_model_dir())
+        return str(model_dir(name))
     path = Path(name).expanduser()
     if name and path.is_dir():
         if needs and not (path / needs).is_file():

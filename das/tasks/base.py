@@ -7,11 +7,13 @@ is learned on `train` is measured on entities it has never seen. `stream` and `c
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping
-from typing import Protocol, runtime_checkable
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol, TypeVar, runtime_checkable
 
 from das.errors import EmptySplitError, UnknownChoiceError
 from das.types import Contrast, CounterfactualPair, Prompt, SpanFinder
+
+T = TypeVar("T")
 
 #: The splits every task has; a task may leave one empty.
 SPLITS: tuple[str, ...] = ("train", "val", "test")
@@ -77,6 +79,18 @@ class ConceptTask(Protocol):
         ...
 
 
+@runtime_checkable
+class Floored(Protocol):
+    """A task that states what knowing nothing of its variables scores on its pairs.
+
+    Attributes:
+        floors: "base" and every source's name -> interchange intervention accuracy of giving that prompt's own answer.
+    """
+
+    @property
+    def floors(self) -> Mapping[str, float]: ...  # noqa: D102
+
+
 def check_split(task: str, split: str, splits: Iterable[str] = SPLITS) -> None:
     """Raise `UnknownChoiceError` unless `split` is one of `splits`."""
     if split not in (known := tuple(splits)):
@@ -104,3 +118,20 @@ def alternate(n: int, rng: random.Random) -> list[bool]:
     flip = n % 2 == 1 and rng.random() < 0.5
     rng.shuffle(values)
     return [v != flip for v in values]
+
+
+def deal(cells: Sequence[T], n: int, rng: random.Random) -> list[T]:
+    """`n` cells in random order, each as often as any other (to within one)."""
+    dealt = [*cells] * (n // len(cells)) + rng.sample(cells, n % len(cells))
+    rng.shuffle(dealt)
+    return dealt
+
+
+def split_up(entities: Sequence[str], sizes: Mapping[str, int], key: str) -> dict[str, tuple[str, ...]]:
+    """Entities dealt out to the splits by a shuffle that depends on `key` alone: common and rare ones end up in all."""
+    words, dealt, start = list(entities), {}, 0
+    random.Random(key).shuffle(words)
+    for split in SPLITS:
+        end = start + sizes.get(split, 0)
+        dealt[split], start = tuple(words[start:end]), end
+    return dealt

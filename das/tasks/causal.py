@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from das.errors import ConfigError, InputError, UnknownChoiceError
@@ -40,12 +41,19 @@ class CausalModel:
                 raise ConfigError(
                     f"variable {variable!r} has parents but no mechanism", remedy="give it one, or make it an input"
                 )
-        self._order()
+        _ = self.variables  # finds cycles
 
-    @property
+    @cached_property
     def variables(self) -> tuple[str, ...]:
-        """All variables, parents before children."""
-        return self._order()
+        """All variables, parents before children; ties keep the declared order."""
+        order: dict[str, None] = {}
+        while len(order) < len(self.parents):
+            ready = [v for v, ps in self.parents.items() if v not in order and all(p in order for p in ps)]
+            if not ready:
+                stuck = [v for v in self.parents if v not in order]
+                raise ConfigError("the causal graph has a cycle", got=f"{', '.join(stuck)}", remedy="remove an edge")
+            order.update(dict.fromkeys(ready))
+        return tuple(order)
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -62,7 +70,7 @@ class CausalModel:
         if computed := [v for v in inputs if v in self.mechanisms]:
             raise InputError("only inputs can be given as inputs", got=computed, remedy="force others with do=")
         values: dict[str, Any] = {}
-        for variable in self._order():
+        for variable in self.variables:
             if variable in forced:
                 values[variable] = forced[variable]
             elif variable in self.mechanisms:
@@ -82,14 +90,3 @@ class CausalModel:
         for name in names:
             if name not in self.parents:
                 raise UnknownChoiceError("variable", name, self.parents)
-
-    def _order(self) -> tuple[str, ...]:
-        """Topological order; ties keep the declared order."""
-        order: dict[str, None] = {}
-        while len(order) < len(self.parents):
-            ready = [v for v, ps in self.parents.items() if v not in order and all(p in order for p in ps)]
-            if not ready:
-                stuck = [v for v in self.parents if v not in order]
-                raise ConfigError("the causal graph has a cycle", got=f"{', '.join(stuck)}", remedy="remove an edge")
-            order.update(dict.fromkeys(ready))
-        return tuple(order)

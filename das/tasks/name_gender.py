@@ -18,7 +18,7 @@ import random
 from collections.abc import Mapping, Sequence
 
 from das.errors import ConfigError
-from das.tasks.base import SPLITS, alternate, check_count, check_split, stream
+from das.tasks.base import alternate, check_count, check_split, split_up, stream
 from das.tasks.causal import CausalModel
 from das.tasks.names import BOYS, GIRLS
 from das.types import SOURCE, Contrast, CounterfactualPair, Prompt, SpanFinder
@@ -68,7 +68,7 @@ class NameGender:
                 remedy=f"give at least one adjective and at most {len(GIRLS)} names per gender in all",
             )
         self.adjectives = tuple(adjectives)
-        self._names = {gender: _deal(pool, sizes) for gender, pool in _POOL.items()}
+        self._names = {gender: split_up(pool, sizes, "name_gender/names") for gender, pool in _POOL.items()}
 
     def entities(self, split: str) -> frozenset[str]:
         """The names of this split, both genders."""
@@ -115,16 +115,6 @@ class NameGender:
         names = self._names[gender].get(split, ())
         check_count(self.name, split, f"{gender}s", len(names), 1)
         return names
-
-
-def _deal(pool: Sequence[str], sizes: Mapping[str, int]) -> dict[str, tuple[str, ...]]:
-    """Split a pool of names; common and rare names end up in all splits, whatever the seeds of later draws."""
-    names, dealt, start = list(pool), {}, 0
-    random.Random("name_gender/names").shuffle(names)
-    for split in SPLITS:
-        end = start + sizes.get(split, 0)
-        dealt[split], start = tuple(names[start:end]), end
-    return dealt
 
 
 def _quarters(n: int, rng: random.Random) -> list[tuple[bool, bool]]:

@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from das.errors import ConfigError, ModelError, UnknownChoiceError
 from das.models.families import ModelView
 from das.models.load import load_model, meta_model
+from das.models.recipes.base import names, recipe
 from das.types import Site
 from tests.families import FAMILIES, tiny_ids, tiny_model
 
@@ -56,10 +57,12 @@ def test_a_meta_model_has_shapes_and_no_weights(saved):
     assert ModelView(model).bind(Site(1, "k", heads=(1,))).columns == slice(8, 16)
 
 
-def test_tiny_is_the_packages_own_model():
-    tiny = pytest.importorskip("das.models.tiny", reason="the tiny model is another module's work")
-    assert meta_model("tiny").config.to_diff_dict() == meta_model("tiny").config.to_diff_dict()
-    assert ModelView(meta_model("tiny")).n_layers == tiny.tiny_config().num_hidden_layers
+@pytest.mark.parametrize("name", names())
+def test_own_models_have_shapes_before_they_are_made(name, monkeypatch):
+    monkeypatch.setattr("das.models.cache.model_dir", None)
+    model = meta_model(name)
+    assert all(p.is_meta for p in model.parameters())
+    assert model.config.to_diff_dict() == recipe(name).config().to_diff_dict()
 
 
 @pytest.mark.parametrize("config", [hf.T5Config(), hf.BertConfig(), hf.ViTConfig()], ids=lambda c: c.model_type)

@@ -7,8 +7,9 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from das.errors import ModelError
-from das.models import tiny, tiny_recipe
-from das.models.tiny import recipe_hash, tiny_config, tiny_model_dir, tiny_tokenizer
+from das.models.cache import model_dir, recipe_hash
+from das.models.recipes import tiny as tiny_recipe
+from das.models.recipes.tiny import RECIPE, tiny_config, tiny_tokenizer
 from das.models.tiny_grammar import PLOTS, WORDS, stories, story
 from das.tasks.base import SPLITS
 from das.tasks.name_gender import NameGender
@@ -31,7 +32,7 @@ def tokenizer():
 @pytest.fixture(scope="session")
 def trained():
     """The real model: trained once per machine, read from the cache afterwards."""
-    folder = tiny_model_dir(progress=False)
+    folder = model_dir("tiny", progress=False)
     return AutoModelForCausalLM.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
 
 
@@ -118,23 +119,23 @@ def test_later_blocks_learn_faster():
 @pytest.fixture
 def short(monkeypatch):
     """Training of two steps, counted."""
-    calls = []
+    calls, original = [], tiny_recipe.train_tiny
 
     def train(tokenizer, report):
         calls.append(1)
-        return tiny_recipe.train_tiny(tokenizer, steps=2, report=report)
+        return original(tokenizer, steps=2, report=report)
 
-    monkeypatch.setattr(tiny, "train_tiny", train)
+    monkeypatch.setattr(tiny_recipe, "train_tiny", train)
     return calls
 
 
 def test_the_cache_is_complete_atomic_and_used(tmp_path, short, monkeypatch):
-    folder = tiny_model_dir(tmp_path, progress=False)
-    assert folder == tmp_path / "tiny" / recipe_hash() and folder.is_dir()
+    folder = model_dir("tiny", tmp_path, progress=False)
+    assert folder == tmp_path / "tiny" / recipe_hash(RECIPE) and folder.is_dir()
     assert {f.name for f in folder.iterdir()} >= SAVED
     assert [f for f in folder.parent.iterdir() if f.is_dir()] == [folder]
     monkeypatch.setenv("DAS_CACHE", str(tmp_path))
-    assert tiny_model_dir(progress=False) == folder
+    assert model_dir("tiny", progress=False) == folder
     assert len(short) == 1
 
 
@@ -142,15 +143,15 @@ def test_an_interrupted_training_leaves_nothing_behind(tmp_path, monkeypatch):
     def interrupted(tokenizer, report):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(tiny, "train_tiny", interrupted)
+    monkeypatch.setattr(tiny_recipe, "train_tiny", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        tiny_model_dir(tmp_path, progress=False)
+        model_dir("tiny", tmp_path, progress=False)
     assert not [f for f in (tmp_path / "tiny").iterdir() if f.is_dir()]
 
 
 def test_concurrent_callers_train_once(tmp_path, short):
     folders = []
-    callers = [threading.Thread(target=lambda: folders.append(tiny_model_dir(tmp_path, False))) for _ in range(3)]
+    callers = [threading.Thread(target=lambda: folders.append(model_dir("tiny", tmp_path, False))) for _ in range(3)]
     for caller in callers:
         caller.start()
     for caller in callers:
@@ -159,7 +160,7 @@ def test_concurrent_callers_train_once(tmp_path, short):
 
 
 def test_progress_goes_to_stderr(tmp_path, short, capsys):
-    tiny_model_dir(tmp_path, progress=True)
+    model_dir("tiny", tmp_path, progress=True)
     out, err = capsys.readouterr()
     assert out == "" and "tiny model" in err
 
@@ -167,7 +168,7 @@ def test_progress_goes_to_stderr(tmp_path, short, capsys):
 def test_a_cache_that_cannot_be_written_is_a_typed_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ModelError, match="DAS_CACHE"):
-        tiny_model_dir(tmp_path / "file", progress=False)
+        model_dir("tiny", tmp_path / "file", progress=False)
 
 
 @torch.no_grad()

@@ -1,7 +1,6 @@
-"""The embedded default model: a tiny language model that this project trains itself, once per machine.
+"""The folder of one of the package's own models: made on first use, then read from the user's cache directory.
 
-It is trained on first use by `das.models.tiny_recipe` (about a minute) and kept under the user's cache directory,
-in a folder named after everything that determines the weights: the recipe's source and the library versions. Where the
+A folder is named after everything that determines the weights: the recipe's sources and the library versions. Where the
 cache is can be set with the environment variable DAS_CACHE.
 """
 
@@ -14,6 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 import platformdirs
@@ -21,50 +21,49 @@ from filelock import FileLock
 from transformers.utils import logging
 
 from das.errors import ModelError
-from das.models import tiny_grammar, tiny_recipe
-from das.models.tiny_recipe import STEPS, Report, tiny_config, tiny_tokenizer, train_tiny
-from das.tasks import names
-
-__all__ = ["CACHE_VARIABLE", "tiny_config", "tiny_model_dir", "tiny_tokenizer"]
+from das.models.recipes.base import Recipe, Report, recipe
 
 CACHE_VARIABLE = "DAS_CACHE"
-_SOURCES = (tiny_recipe, tiny_grammar, names)
 _LIBRARIES = ("torch", "transformers", "tokenizers")
 
 
-def tiny_model_dir(cache_dir: Path | None = None, progress: bool = True) -> Path:
-    """The folder with the tiny model and its tokenizer; trains them first where they are absent.
+def model_dir(name: str, cache_dir: Path | None = None, progress: bool = True) -> Path:
+    """The folder with a model and its tokenizer; makes them first where they are absent.
 
-    Safe to call from several processes: one trains, the others wait, and a folder is either complete or not there.
+    Safe to call from several processes: one makes it, the others wait, and a folder is either complete or not there.
 
     Args:
+        name: of a recipe.
         cache_dir: root of the cache; None means $DAS_CACHE, or else the user's cache directory.
         progress: show a progress bar on stderr while training.
 
     Raises:
+        UnknownChoiceError: no such recipe.
         ModelError: the cache cannot be written.
     """
-    folder = _root(cache_dir) / "tiny" / recipe_hash()
+    wanted = recipe(name)
+    folder = _root(cache_dir) / name / recipe_hash(wanted)
     if folder.is_dir():
         return folder
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_suffix(".lock")):
             if not folder.is_dir():
-                _make(folder, progress)
+                _make(wanted, folder, progress)
     except OSError as error:
         raise ModelError(
-            "the tiny model cannot be kept", got=f"{error}", remedy=f"set {CACHE_VARIABLE} to a writable directory"
+            f"{wanted.title} cannot be kept", got=f"{error}", remedy=f"set {CACHE_VARIABLE} to a writable directory"
         ) from error
     return folder
 
 
-def recipe_hash() -> str:
+def recipe_hash(wanted: Recipe) -> str:
     """Names everything that determines the weights, threads and hardware aside."""
     digest = hashlib.sha256()
-    for module in _SOURCES:
-        assert module.__file__ is not None
-        digest.update(Path(module.__file__).read_bytes())
+    for module in wanted.sources:
+        spec = find_spec(module)
+        assert spec is not None and spec.origin is not None
+        digest.update(Path(spec.origin).read_bytes())
     for library in _LIBRARIES:
         digest.update(f"{library}=={version(library)}\n".encode())
     return digest.hexdigest()[:16]
@@ -76,13 +75,13 @@ def _root(cache_dir: Path | None) -> Path:
     return Path(os.environ.get(CACHE_VARIABLE) or platformdirs.user_cache_dir("das")).expanduser()
 
 
-def _make(folder: Path, progress: bool) -> None:
-    """Train into a temporary sibling, then rename it: readers never see half a model."""
+def _make(wanted: Recipe, folder: Path, progress: bool) -> None:
+    """Make it in a temporary sibling, then rename that: readers never see half a model."""
     part = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
     try:
-        tokenizer = tiny_tokenizer()
-        with _bar(progress) as report:
-            model = train_tiny(tokenizer, report=report)
+        tokenizer = wanted.tokenizer()
+        with _bar(wanted, progress) as report:
+            model = wanted.make(tokenizer, report)
         with _quiet():
             model.save_pretrained(part)
             tokenizer.save_pretrained(part)
@@ -105,14 +104,15 @@ def _quiet() -> Iterator[None]:
 
 
 @contextmanager
-def _bar(show: bool) -> Iterator[Report]:
+def _bar(wanted: Recipe, show: bool) -> Iterator[Report]:
     from rich.console import Console
     from rich.progress import Progress
 
-    with Progress(console=Console(stderr=True), disable=not show) as bar:
-        task = bar.add_task("training the tiny model, once", total=STEPS)
+    said = f"training {wanted.title}, once"
+    with Progress(console=Console(stderr=True), disable=not (show and wanted.steps)) as bar:
+        task = bar.add_task(said, total=wanted.steps)
 
         def report(step: int, loss: float) -> None:
-            bar.update(task, completed=step, description=f"training the tiny model, once (loss {loss:.2f})")
+            bar.update(task, completed=step, description=f"{said} (loss {loss:.2f})")
 
         yield report

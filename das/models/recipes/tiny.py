@@ -1,4 +1,4 @@
-"""How the embedded tiny model is made: config, tokenizer, training. Same torch, same kind of CPU: same bytes.
+"""tiny: the default model, a small language model of children's stories.
 
 A Llama of six blocks (width 96, 0.76 million parameters) trained with next-token cross-entropy on the stories of
 `das.models.tiny_grammar`; nothing in the recipe looks at genders or activations. Blocks learn at a rate that shrinks
@@ -6,14 +6,13 @@ by `LAYER_DECAY` per block below the last one (layer-wise learning-rate decay). 
 name in its first block, and no later `block_output` at the name matters; with it the name's gender stays at the name's
 tokens through layer 2 and is read from there by the blocks above, as in models trained for longer on more.
 
-Cost: about a minute on one core. A second one gains little at this size, and loses much where it is shared.
+Cost: about a minute on one core.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
@@ -21,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from das.models.recipes.base import Recipe, Report, isolated
 from das.models.tiny_grammar import stories
 
 SEED = 0
@@ -32,13 +32,9 @@ LEARNING_RATE = 2e-3
 LAYER_DECAY = 0.2
 WARMUP = 50
 FLOOR = 0.05
-THREADS = 1
 TOKENIZER_STORIES = 4000
 SPECIAL = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>"}
 PAD, BOS, EOS = range(3)
-IGNORE = -100
-
-Report = Callable[[int, float], None]
 
 
 def tiny_config() -> LlamaConfig:
@@ -82,7 +78,7 @@ def train_tiny(
     tokenizer: PreTrainedTokenizerFast, steps: int = STEPS, report: Report = lambda step, loss: None
 ) -> LlamaForCausalLM:
     """Train it, calling `report(step, loss)` after every step; global random state and threads are restored."""
-    with _isolated():
+    with isolated(SEED):
         model = LlamaForCausalLM(tiny_config()).train()
         groups = _groups(model)
         optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.99))
@@ -135,14 +131,7 @@ def _loss(model: LlamaForCausalLM, ids: Tensor) -> Tensor:
     return F.cross_entropy(model.lm_head(hidden), targets[keep])
 
 
-@contextmanager
-def _isolated() -> Iterator[None]:
-    """Fixed seed, threads and gradients inside; whatever was there before, outside."""
-    threads = torch.get_num_threads()
-    with torch.random.fork_rng(devices=[]), torch.inference_mode(False), torch.enable_grad(), torch.device("cpu"):
-        torch.default_generator.manual_seed(SEED)
-        torch.set_num_threads(THREADS)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(threads)
+RECIPE = Recipe(
+    "the tiny model", tiny_config, tiny_tokenizer, lambda tokenizer, report: train_tiny(tokenizer, report=report),
+    (__name__, "das.models.tiny_grammar", "das.tasks.names"), STEPS,
+)  # fmt: skip

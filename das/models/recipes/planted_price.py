@@ -1,0 +1,116 @@
+"""planted_price: a small Llama that tags prices through two planted bits (interchange intervention training).
+
+Three blocks of width 64, trained on prompts of `price_tagging_mini`. The output of block 1 at the last token carries
+left = [amount >= lower] and right = [amount <= upper] along one random direction each, and nothing else that matters
+there (`das.models.iit`). A net of this size trained on the task alone does not keep these variables apart anywhere.
+Prices start as points on a smooth curve: the order of 32 tokens would else take most of the training.
+
+Cost: about 20 seconds on one core.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from das.geometry import random_orthonormal
+from das.models.iit import Schedule, plant
+from das.models.recipes.base import Planted, Recipe, Report, isolated
+from das.models.word_tokenizer import BOS, EOS, PAD, SPECIAL, word_tokenizer
+from das.shapes import Basis, Ids
+from das.tasks.prices import GRIDS
+from das.types import Site
+
+WIDTH, LAYER, SEED = 64, 1, 0
+VARIABLES = ("left", "right")
+SCHEDULE = Schedule(steps=450, lr=3e-3)
+BATCH = 192
+GRID = GRIDS["mini"]
+PRICES = tuple(GRID.text(price) for price in range(GRID.amounts[0], GRID.amounts[1] + 1))
+LABELS = ("Yes", "No")
+CONTEXT = 16
+#: Cosines of a price that its embedding starts with, and how much of a random vector it has besides.
+CURVE, NOISE = 8, 0.1
+
+
+def config() -> LlamaConfig:
+    """The architecture."""
+    return LlamaConfig(
+        vocab_size=len(SPECIAL) + len(PRICES) + 1 + len(LABELS),
+        hidden_size=WIDTH,
+        intermediate_size=64,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        max_position_embeddings=CONTEXT,
+        pad_token_id=PAD,
+        bos_token_id=BOS,
+        eos_token_id=EOS,
+    )
+
+
+def tokenizer() -> PreTrainedTokenizerFast:
+    """Prices, the equals sign, the answers."""
+    return word_tokenizer([*PRICES, "=", *LABELS], CONTEXT)
+
+
+def bases() -> dict[str, Basis]:
+    """Variable -> its direction, (64, 1)."""
+    both = random_orthonormal(WIDTH, len(VARIABLES), torch.Generator().manual_seed(SEED))
+    return dict(zip(VARIABLES, both.split(1, dim=1), strict=True))
+
+
+def planted() -> Mapping[str, Planted]:
+    """left and right."""
+    return {name: Planted(Site(LAYER, positions="last"), basis) for name, basis in bases().items()}
+
+
+def make(words: PreTrainedTokenizerFast, report: Report) -> LlamaForCausalLM:
+    """Train it."""
+    ids = dict(zip((*PRICES, "=", *LABELS), words.convert_tokens_to_ids([*PRICES, "=", *LABELS]), strict=True))
+    yes, no = (ids[label] for label in LABELS)
+
+    def answer(values: Mapping[str, Tensor]) -> Tensor:
+        return torch.where(values["left"] & values["right"], yes, no)
+
+    with isolated(SEED):
+        model = LlamaForCausalLM(config())
+        with torch.no_grad():
+            model.model.embed_tokens.weight[[ids[price] for price in PRICES]] = _curve()
+        return plant(model, LAYER, bases(), lambda: _draw(ids["0"], ids["="]), answer, SCHEDULE, report)
+
+
+def _curve() -> Float[Tensor, "price width"]:
+    """Every price as a point on a curve, and a little noise."""
+    x = torch.linspace(-1, 1, len(PRICES))[:, None]
+    waves = [x, *(torch.cos(math.pi * k * (x + 1) / 2) for k in range(1, CURVE))]
+    return torch.cat(waves, 1) @ random_orthonormal(WIDTH, CURVE).T + NOISE * torch.randn(len(PRICES), WIDTH)
+
+
+def _draw(zero: int, equals: int) -> tuple[Ids, dict[str, Tensor]]:
+    """Prompts with the amount below, between and above the bounds equally often."""
+    width = torch.randint(GRID.widths[0], GRID.widths[1] + 1, (BATCH,))
+    lower = GRID.bounds[0] + _below(GRID.bounds[1] - GRID.bounds[0] - width + 1)
+    upper = lower + width
+    region, last = torch.randint(3, (BATCH,)), GRID.amounts[1]
+    start = torch.stack([torch.zeros_like(lower), lower, upper + 1])[region, torch.arange(BATCH)]
+    end = torch.stack([lower, upper + 1, torch.full_like(lower, last + 1)])[region, torch.arange(BATCH)]
+    amount = start + _below(end - start)
+    columns = [torch.full_like(lower, BOS), zero + lower, zero + upper, zero + amount, torch.full_like(lower, equals)]
+    return torch.stack(columns, 1), {"left": amount >= lower, "right": amount <= upper}
+
+
+def _below(limit: Tensor) -> Tensor:
+    """Uniform integers from 0 to below each limit."""
+    return (torch.rand(len(limit)) * limit).long()
+
+
+RECIPE = Recipe(
+    "the model with planted prices", config, tokenizer, make,
+    (__name__, "das.models.iit", "das.models.word_tokenizer", "das.tasks.prices"), SCHEDULE.steps, planted,
+)  # fmt: skip
