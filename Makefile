@@ -9,6 +9,8 @@ STAMP := $(VENV)/.das-installed
 ARGS ?=
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
+# Threads that wait must not keep a core from others that work.
+export OMP_WAIT_POLICY ?= PASSIVE
 
 .PHONY: help env demo test check clean
 .DEFAULT_GOAL := help

@@ -17,6 +17,7 @@ from das.cli.recorded import command, load_subspace, recorded_metrics, recorded_
 from das.cli.report import print_evaluation
 from das.cli.run_folder import check_out, write_json
 from das.cli.steering import SteeringSettings, check_steering, measure_steering
+from das.cli.terminal import console, say
 from das.cli.typed import checked_arguments, truth, whole
 from das.metrics.base import Metric
 from das.tasks.base import Task
@@ -36,9 +37,10 @@ def job(cfg: Config) -> float | None:
     check_out(cfg.out)
     with narrated():
         metrics, task, steering = evaluate(cfg)
+    print_evaluation(metrics, task, steering.factor)
     if cfg.out is not None:
         write_json(Path(str(cfg.out)).expanduser(), metrics)
-    print_evaluation(metrics, task, steering.factor, cfg.out)
+        say(console(), f"written to {cfg.out}")
     value = metrics.get("val/iia_changed")
     return float(value) if value is not None else None
 
@@ -50,7 +52,7 @@ def evaluate(cfg: Config) -> tuple[dict[str, Any], Task, SteeringSettings]:
         ArtifactError: no artifact, or one of another model.
     """
     mismatch, steering = truth(cfg.allow_model_mismatch, "allow_model_mismatch"), build.make(cfg.steering, "steering")
-    subspace, path = load_subspace(str(cfg.subspace))
+    subspace, path = load_subspace(cfg)
     chosen, task = recorded_model(subspace, cfg.get("model")), recorded_task(subspace, cfg.get("task"))
     settings = fit_settings(cfg, subspace)
     metrics = build.metrics(cfg.get("metric") or recorded_metrics(subspace))
@@ -67,7 +69,7 @@ def evaluate(cfg: Config) -> tuple[dict[str, Any], Task, SteeringSettings]:
     numbers |= {f"invariant/{k}": v for k, v in subspace.interventions.invariants().items()}
     numbers |= _measured(problem, subspace, settings, metrics)
     numbers["seed"] = settings.seed
-    steered, _ = measure_steering(model, subspace, task, steering, settings.seed)
+    steered, _ = measure_steering(problem, subspace, steering, settings.controls.names)
     about = {"subspace": str(path), "model": chosen.path, "command": command()}
     return {**numbers, **steered, **about}, task, steering
 

@@ -10,9 +10,11 @@ import importlib
 import math
 import os
 import sys
+from argparse import ArgumentParser
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -26,7 +28,7 @@ from omegaconf import OmegaConf
 from das.cli.config import Config
 from das.cli.help import primary
 from das.cli.hydra_errors import translated
-from das.cli.hydra_text import quote_overrides
+from das.cli.hydra_text import quote_overrides, quoted
 from das.cli.multirun import Job, report
 from das.cli.paths import conf_dir
 from das.errors import ConfigError
@@ -58,9 +60,10 @@ def launch(command: str, args: Sequence[str]) -> int:
         DasError: what the job raised, or what hydra found wrong, in this package's words.
     """
     flags, given = _split(args)
+    flags, searched = _search_path(flags)
     multirun = any(flag in _MULTIRUN for flag in flags)
     config, jobs = primary(command), list[Job]()
-    composed = [*_preset(command, given), *quote_overrides(given, sweep=multirun)]
+    composed = [*searched, *_preset(command, given), *quote_overrides(given, sweep=multirun)]
 
     def job(cfg: Config) -> Any:
         jobs.append(Job(overrides()))
@@ -113,6 +116,23 @@ def overrides() -> list[str]:
 def typed() -> list[str]:
     """The command line of this process, without the program's name."""
     return list(_typed)
+
+
+def _search_path(flags: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The flags without `--config-dir FOLDER`, and that folder as an override: then messages about mistakes know it.
+
+    Raises:
+        ConfigError: there is no such folder.
+    """
+    parser = ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--config-dir", "-cd", nargs="?", const="")
+    known, rest = parser.parse_known_args(flags)
+    if known.config_dir is None:
+        return rest, []
+    folder = Path(known.config_dir).expanduser().absolute()
+    if not known.config_dir or not folder.is_dir():
+        raise ConfigError("--config-dir needs a folder of yaml groups", got=known.config_dir or "nothing")
+    return rest, [f"hydra.searchpath=[{quoted(f'file://{folder}')}]"]
 
 
 def _preset(command: str, given: Sequence[str]) -> list[str]:

@@ -15,6 +15,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from das.cli.config import Config
 from das.cli.help import choices, groups
+from das.cli.imports import why_not
 from das.cli.paths import conf_dir
 from das.errors import ConfigError, DasError, UnknownChoiceError
 
@@ -39,7 +40,7 @@ def translated(error: Exception, config: str, overrides: Sequence[str], composin
         return ConfigError(f"{key} has no value", got="nothing", remedy=f"give {key}=VALUE")
     if isinstance(error, HydraException) and (swept := _SWEPT.search(str(error))):
         key = swept[1].partition("=")[0]
-        remedy = f"add -m to run once for each, or give a list: {key}=[...]"
+        remedy = f"add -m to run once for each; a list is written {key}=[...]"
         return ConfigError(f"{key} has several values", got=swept[1], remedy=remedy)
     if isinstance(error, HydraException) and (refused := _REFUSED.search(str(error))):
         return _unknown_key(refused[1], config, overrides)
@@ -105,17 +106,15 @@ def _keys(node: Any, prefix: str = "") -> Iterator[str]:
 
 def _instantiation(error: InstantiationException) -> Exception:
     """The typed error inside, if there is one; else what cannot be imported, or built."""
-    causes: list[BaseException] = [error]
-    while (cause := causes[-1].__cause__) is not None:
+    cause: BaseException | None = error
+    while cause is not None:
         if isinstance(cause, DasError):
             return cause
-        causes.append(cause)
+        cause = cause.__cause__
     text, key = str(error), _KEY.search(str(error))
     where = key[1] if key else "a part of the configuration"
     if target := _TARGET.search(text):
-        why = next((str(c) for c in causes if isinstance(c, ImportError)), "")
-        remedy = f"check the name{': ' + why if why else ''}"
-        return ConfigError(f"{where}._target_ cannot be imported", got=target[1], remedy=remedy)
+        return ConfigError(f"{where}._target_ cannot be imported", got=target[1], remedy=why_not(target[1]))
     return ConfigError(f"{where} cannot be built", got=" ".join(_KEY.sub("", text).split()))
 
 

@@ -48,7 +48,7 @@ def quote_override(arg: str, *, sweep: bool = False) -> str:
         return arg
     plus, key, value = match.groups()
     if key in FREE_TEXT or (key in PATH_LIKE and _needs_quotes(value, sweep)):
-        return f"{plus}{key}={_quoted(value)}"
+        return f"{plus}{key}={quoted(value)}"
     return arg
 
 
@@ -67,7 +67,8 @@ def _needs_quotes(value: str, sweep: bool) -> bool:
     return not _PLAIN.fullmatch(value) or bool(_NUMBER.fullmatch(value) or _BOOL.fullmatch(value))
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
+    """A text as hydra and OmegaConf have to be given it, so that they read just that."""
     # `???` is OmegaConf's marker for a missing value, even in quotes; only an interpolation can say it as text.
     text = _THREE if text == "???" else re.sub(r"(\\*)\$\{", r"\1\1\\${", text)
     text = re.sub(r"(\\*)('|\Z)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), text)

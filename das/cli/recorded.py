@@ -23,6 +23,7 @@ from das.cli.config import Config
 from das.cli.help import choices
 from das.cli.hydra_app import choices as chosen_groups
 from das.cli.hydra_app import overrides, typed
+from das.cli.imports import import_all
 from das.cli.paths import conf_dir
 from das.cli.run_folder import CONFIG, SUBSPACE
 from das.errors import ArtifactError, ConfigError, ModelError, UnknownChoiceError
@@ -59,17 +60,20 @@ def command() -> str:
     return shlex.join(["das", *typed()])
 
 
-def load_subspace(where: str | Path) -> tuple[Subspace, Path]:
-    """The artifact of a run folder or of its `subspace` folder.
+def load_subspace(cfg: Config) -> tuple[Subspace, Path]:
+    """The artifact of a run folder or of its `subspace` folder, after the modules that it needs are imported.
 
     Raises:
+        ConfigError: such a module cannot be imported.
         ArtifactError: there is none, perhaps because the run is not finished.
     """
+    import_all(list(cfg.imports) if OmegaConf.is_list(cfg.imports) else cfg.imports)
+    where = str(cfg.subspace)
     path = Path(where).expanduser()
     inner = path / SUBSPACE
     if (path / CONFIG).is_file() and not inner.is_dir():
-        remedy = f"the `das train` command it was started with goes on, with run_dir={shlex.quote(str(where))}"
-        raise ArtifactError("this run is not finished, so it has no subspace yet", got=str(where), remedy=remedy)
+        remedy = f"give its `das train` command again, with run_dir={shlex.quote(where)}: it goes on from there"
+        raise ArtifactError("this run is not finished, so it has no subspace yet", got=where, remedy=remedy)
     path = inner if inner.is_dir() else path
     return Subspace.load(path), path
 

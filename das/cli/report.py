@@ -49,14 +49,12 @@ def print_run(
         say(out, hint)
 
 
-def print_evaluation(metrics: Mapping[str, Any], task: Task, factor: float, out_file: str | None) -> None:
+def print_evaluation(metrics: Mapping[str, Any], task: Task, factor: float) -> None:
     """The result of `das eval`: the table, then every number under its key."""
     out = console()
     _print_numbers(out, metrics, task, factor, f"{task.name}: interchange intervention accuracy on held-out entities")
     for key in sorted(metrics):
         say(out, f"{key:<42} {_text(metrics[key])}")
-    if out_file is not None:
-        say(out, f"written to {out_file}")
 
 
 def steer_command(folder: Path, task: Task) -> str:
@@ -110,7 +108,7 @@ def summary(metrics: Mapping[str, Any]) -> list[str]:
     lines = []
     if "this subspace" in shares:
         flips = ", ".join(f"{_percent(share)} by {name}" for name, share in shares.items())
-        lines.append(f"of the pairs whose label changes are flipped: {flips}")
+        lines.append(f"flipped, of the pairs whose label changes: {flips}")
     if "control/shuffled_labels/iia_changed" in metrics:
         lines.append(
             "shuffled labels is a floor to beat, not a zero: labels that cannot be predicted still reward moving along "
@@ -129,9 +127,12 @@ def steering_lines(metrics: Mapping[str, Any], task: Task, factor: float) -> lis
         if flipped is None:
             continue
         before, words = metrics[f"steer/to_{value}/unsteered"], metrics[f"steer/to_{value}/words"]
+        beside = metrics.get(f"control/random_subspace/steer/to_{value}/flipped")
+        drawn = "" if beside is None else f", random directions {_percent(beside)}"
         lines.append(
-            f"steered towards {label.strip()!r}: {_percent(flipped)} of {words:.0f} words of the concept "
-            f"(unsteered {_percent(before)}), perplexity x {metrics[f'steer/to_{value}/perplexity_ratio']:.2f}"
+            f"steered towards {label.strip()!r}: {_percent(flipped)} of {words:.0f} concept words show it "
+            f"(unsteered {_percent(before)}{drawn}), "
+            f"perplexity x {metrics[f'steer/to_{value}/perplexity_ratio']:.2f}"
         )
         if flipped < _LITTLE:
             lines.append(f"steering towards {label.strip()!r} has little effect at factor {factor:g}")

@@ -92,11 +92,18 @@ def write_json(path: Path, data: Any) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """A file that is either complete or not there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """A file that is either complete or not there.
+
+    Raises:
+        InputError: it cannot be written.
+    """
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        raise InputError("the file cannot be written", got=str(path), remedy=error.strerror or "") from error
 
 
 def remove_if_empty(folder: Path) -> None:

@@ -65,7 +65,7 @@ def job(cfg: Config) -> None:
     quiet()
     texts, asked = prompts_of(cfg), Asked.of(cfg)
     check_out(cfg.out)
-    subspace, _ = load_subspace(str(cfg.subspace))
+    subspace, _ = load_subspace(cfg)
     chosen = recorded_model(subspace, cfg.get("model"))
     check(subspace, chosen, texts, asked, file=cfg.prompts)
     model = build.model(chosen)
@@ -73,9 +73,10 @@ def job(cfg: Config) -> None:
     prompts = list(texts.values())
     for start in range(0, len(prompts), _BATCH):
         found += continued(model, subspace, prompts[start : start + _BATCH], asked)
+    print_continued(found)
     if cfg.out is not None:
         write_json(Path(str(cfg.out)).expanduser(), found if cfg.prompts is not None else found[0])
-    print_continued(found)
+        say(console(), f"written to {cfg.out}")
 
 
 def check(
@@ -147,10 +148,10 @@ def print_continued(found: Sequence[Continued]) -> None:
     """Both continuations of every prompt."""
     out = console()
     for one in found:
-        say(out, f"prompt     {Prompt.from_marked(one['prompt']).text}")
-        say(out, f"unsteered  {one['unsteered'].strip()}")
         how = f"factor {one['factor']:+g}" if one["factor"] is not None else f"value {one['value']}"
-        say(out, f"steered    {one['steered'].strip()}   ({how})")
+        steered, prompt = f"steered ({how})", Prompt.from_marked(one["prompt"]).text
+        for name, text in (("prompt", prompt), ("unsteered", one["unsteered"]), (steered, one["steered"])):
+            say(out, f"{name:<{len(steered)}}  {text.strip()}")
         if one is not found[-1]:
             out.print(Rule(style="dim"))
 

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import nn
 
 from das.artifacts.subspace import Subspace
 from das.data.positions import parse_positions
 from das.errors import CapabilityError, ContextLengthError, InputError
 from das.interventions.sets import InterventionSet
 from das.steering.flips import Comparison, compare_steering, steering_metrics
+from das.steering.random_like import random_like
 from das.steering.tables import tabulate
 from das.tasks.base import ConceptTask, Task
+from das.training.factors import factors_of
 from das.training.problem import Problem
 
 Samples = Sequence[Comparison]
 
 #: Why there are no steering metrics, where there are none.
 NOT_MEASURED = "steer/not_measured"
+#: The control whose steering is measured too.
+RANDOM = "random_subspace"
 
 
 @dataclass(frozen=True)
@@ -76,28 +79,46 @@ def check_steering(settings: SteeringSettings, problem: Problem, interventions: 
 
 
 def measure_steering(
-    model: nn.Module, subspace: Subspace, task: Task, settings: SteeringSettings, seed: int
+    problem: Problem, subspace: Subspace, settings: SteeringSettings, controls: Sequence[str]
 ) -> tuple[dict[str, Any], Samples]:
     """Numbers under "steer/" and the continuations; both empty where the task has no concept, or `settings.n` is 0.
 
     Args:
-        model: an unsteered model.
+        problem: an unsteered model, a task with concept words, the seed of the prompts.
         subspace: what to steer with.
-        task: prompts and concept words.
         settings: how many prompts, how strongly, how long, where.
-        seed: of the prompts.
+        controls: names; with "random_subspace" random directions are steered too.
     """
+    task = problem.task
     steerable = all(f is not None for f in subspace.factors) and _steerable(subspace.interventions, task)
     if not settings.n or not steerable or not isinstance(task, ConceptTask):
         return {}, ()
     try:
-        compared = compare_steering(
-            model, subspace, task, n=settings.n, factor=settings.factor, max_new_tokens=settings.max_new_tokens,
-            positions=settings.positions, seed=seed,
-        )  # fmt: skip
+        compared = _compared(problem, subspace, task, settings)
     except CapabilityError as error:
         return {NOT_MEASURED: str(error)}, ()
-    return steering_metrics(compared, task.concept_words), compared
+    numbers: dict[str, Any] = dict(steering_metrics(compared, task.concept_words))
+    if RANDOM in controls:
+        numbers |= {f"control/{RANDOM}/{k}": v for k, v in _random(problem, subspace, task, settings).items()}
+    return numbers, compared
+
+
+def _compared(problem: Problem, subspace: Subspace, task: ConceptTask, settings: SteeringSettings) -> list[Comparison]:
+    return compare_steering(
+        problem.model, subspace, task, n=settings.n, factor=settings.factor, max_new_tokens=settings.max_new_tokens,
+        positions=settings.positions, seed=problem.seed,
+    )  # fmt: skip
+
+
+def _random(problem: Problem, subspace: Subspace, task: ConceptTask, settings: SteeringSettings) -> dict[str, Any]:
+    """The same numbers for random directions; or why there are none."""
+    try:
+        drawn = random_like(subspace.interventions)
+        factors = factors_of(problem, drawn.to(problem.device))
+        other = replace(subspace, interventions=drawn.frozen(), factors=factors)
+        return dict(steering_metrics(_compared(problem, other, task, settings), task.concept_words))
+    except CapabilityError as error:
+        return {NOT_MEASURED: str(error)}
 
 
 def _steerable(interventions: InterventionSet, task: Task) -> bool:

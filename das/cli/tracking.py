@@ -35,7 +35,7 @@ def start(cfg: Config, config: Mapping[str, Any]) -> Any:
     except Exception as error:  # every logger has its own
         lines = str(error).strip().splitlines() or [type(error).__name__]
         remedy = "give logger=csv, or for wandb logger.offline=true (`wandb login` once where it shall be online)"
-        raise ConfigError("the logger cannot be started", got=lines[0], remedy=remedy) from error
+        raise ConfigError("the logger cannot be started", got=lines[0].rstrip("."), remedy=remedy) from error
     return logger
 
 

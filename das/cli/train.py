@@ -26,6 +26,7 @@ from das.cli.steering import Samples, measure_steering
 from das.cli.terminal import console, near, say
 from das.cli.tracking import finish, record, start
 from das.training.fit import fit
+from das.training.problem import Problem
 
 log = logging.getLogger("das.cli")
 
@@ -132,8 +133,10 @@ def _run(
         settings=parts.settings, metrics=parts.metrics, logger=logger, run_dir=folder, notes=notes(cfg, chosen),
     )  # fmt: skip
     saved = fitted.subspace.save(folder / SUBSPACE, overwrite=True)
-    log.info("steering: %d prompts", parts.steering.n)
-    numbers, samples = measure_steering(model, fitted.subspace, parts.task, parts.steering, parts.settings.seed)
+    if parts.steering.n:
+        log.info("steering: %d prompts", parts.steering.n)
+    problem = Problem(model, parts.task, None, parts.settings.data, parts.settings.seed)
+    numbers, samples = measure_steering(problem, fitted.subspace, parts.steering, parts.settings.controls.names)
     measured = {**fitted.metrics, **numbers}
     subspace = replace(fitted.subspace, metrics=measured)
     subspace.save(saved, overwrite=True)

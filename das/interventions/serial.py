@@ -87,9 +87,8 @@ def _built(kind: str, spec: Mapping[str, Any]) -> Any:
     name = str(spec["class"])
     cls = _registered.get(name) or _found(name)
     if cls is None or not issubclass(cls, _KINDS[kind]):
-        raise UnknownChoiceError(
-            f"{kind} in an artifact", name, known(kind), "It may need a newer das, or a module that registers it"
-        )
+        remedy = "It may need a newer das, or a module that registers it (on the command line imports=[MODULE])"
+        raise UnknownChoiceError(f"{kind} in an artifact", name, known(kind), remedy)
     return cls(**spec["params"])
 
 

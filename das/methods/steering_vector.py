@@ -1,7 +1,7 @@
-"""Steering vector: one vector of free length is added, to be trained by any objective (BiPO, SPLIT, LM loss ...).
+"""Steering vector: one vector of free length is added, for any objective (BiPO, arXiv 2406.00045; SPLIT, 2602.02343).
 
 Equation   h' = h + f v
-Trained by `bipo` (arXiv 2406.00045; starts at v = 0), `split` (arXiv 2602.02343), `dpo`, `simpo`, `lm_loss`
+Trained by `bipo` (starts at v = 0), `split`, `dpo`, `simpo`, `lm_loss`
 Shapes     h (B, P, width), v (width,), f (B,)
 Raises     InputError for a negative length
 """

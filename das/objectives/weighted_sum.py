@@ -1,4 +1,4 @@
-"""Weighted sum of objectives that train on the same rows.
+"""Weighted sum: several objectives on the same rows.
 
 Equation   sum_i weight_i loss_i
 Rows       those of its terms

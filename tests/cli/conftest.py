@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +14,8 @@ import pytest
 import torch
 
 from das.cli.main import main
+
+README = Path(__file__).parents[2] / "README.md"
 
 
 class Done(NamedTuple):
@@ -25,7 +29,7 @@ def random_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A saved Llama without any training; its tokenizer knows names and pronouns."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from das.models.tiny import tiny_tokenizer
+    from das.models.recipes.tiny import tiny_tokenizer
 
     folder = tmp_path_factory.mktemp("models") / "random, model (2)"
     tokenizer = tiny_tokenizer()
@@ -75,4 +79,20 @@ def trained(tmp_path_factory: pytest.TempPathFactory, short: tuple[str, ...]) ->
     folder = tmp_path_factory.mktemp("runs") / "a run"
     done = das("train", *short, f"run_dir={folder}")
     assert done.code == 0, done.err
+    return folder
+
+
+@pytest.fixture
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder `mine` of the README's section "Your own", importable and below the working directory.
+
+    Each block of that section is a file, named in its first line.
+    """
+    folder = tmp_path / "mine"
+    for file, content in re.findall(r"```\w+\n# mine/(\S+)\n(.*?)```", README.read_text(), re.DOTALL):
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        (folder / file).write_text(content)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.delitem(sys.modules, "halfway", raising=False)
     return folder

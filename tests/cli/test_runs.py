@@ -201,5 +201,7 @@ def test_the_demo_on_the_embedded_model(run_das: Callable, tmp_path: Path) -> No
     assert done.out.count("unsteered ") == 2 and done.out.count("steered to she") == 2 == done.out.count(
         "steered to he "
     )
-    assert read(tmp_path / "demo" / "metrics.json")["model/accuracy"] > 0.9
+    metrics = read(tmp_path / "demo" / "metrics.json")
+    assert metrics["model/accuracy"] > 0.9
+    assert metrics["steer/to_positive/flipped"] > 0.5 > metrics["control/random_subspace/steer/to_positive/flipped"]
     assert "random subspace" in done.out and "das steer subspace=" in done.out
