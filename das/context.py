@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from das.shapes import Index, PositionMask
+from das.errors import CapabilityError
+from das.shapes import Activation, Index, PositionMask
 
 
 @dataclass(frozen=True)
@@ -18,6 +20,7 @@ class Context:
     Attributes:
         token_mask: which of the given positions are real, (B, P).
         position_ids: their real positions in the row, (B, P).
+        prompt_mask: which of them belong to the prompt, not to the response, (B, P); None where all do.
         factor: steering factor per row, (B,); positive means towards the positive concept value.
         per_row: name -> one entry per row, (B, ...): what a batch says of its rows (a concept's embedding, ...) and
             what a conditioner made of them.
@@ -28,10 +31,31 @@ class Context:
 
     token_mask: PositionMask | None = None
     position_ids: Index | None = None
+    prompt_mask: PositionMask | None = None
     factor: Float[Tensor, " batch"] | None = None
     per_row: Mapping[str, Tensor] = field(default_factory=dict)
     source_masks: Mapping[str, Bool[Tensor, "batch source"]] = field(default_factory=dict)
     progress: float = 1.0
+
+    def visible(self, h: Activation) -> PositionMask:
+        """Which positions of the activations are real and belong to the prompt, (B, P)."""
+        seen = torch.ones(h.shape[:2], dtype=torch.bool, device=h.device)
+        for mask in (self.token_mask, self.prompt_mask):
+            seen = seen if mask is None else seen & mask.to(h.device)
+        return seen
+
+    def row(self, name: str) -> Tensor:
+        """What is known of each row under a name, (B, ...).
+
+        Raises:
+            CapabilityError: nothing.
+        """
+        if name not in self.per_row:
+            raise CapabilityError(
+                f"this part needs {name!r} of every row, which a conditioner makes", got=f"{sorted(self.per_row)}",
+                remedy="a subspace of this method depends on the row: use the whole intervention",
+            )  # fmt: skip
+        return self.per_row[name]
 
     def with_rows(self, more: Mapping[str, Tensor]) -> Context:
         """The same context knowing more of its rows."""

@@ -1,7 +1,8 @@
 """What featurizers, edits, gates and conditioners have in common: they can be rebuilt from plain data and tensors.
 
 `Part` is all a part must be. What only some parts are is a protocol of its own, and nobody has to inherit it:
-`Constrained` parts have parameters on a manifold, `Grouped` parts learn at rates of their own.
+`Constrained` parts have parameters on a manifold, `Grouped` parts learn at rates of their own, `Penalised` ones have a
+price.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
-from torch import nn
+from torch import Tensor, nn
 
 #: "token": every position is treated on its own, so it can run token by token. "sequence": positions of a row interact.
 Scope = Literal["token", "sequence"]
@@ -45,6 +46,15 @@ class Constrained(Protocol):
 
     def retract(self) -> None:
         """Return the parameters to their manifold, after an optimiser step."""
+        ...
+
+
+@runtime_checkable
+class Penalised(Protocol):
+    """A part whose parameters alone have a price; edits, gates and conditioners report prices of what they did."""
+
+    def penalties(self) -> dict[str, Tensor]:
+        """Name -> scalar that training adds to the loss, already weighted."""
         ...
 
 

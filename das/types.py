@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from das.errors import PositionError
-
-Mentions = tuple[tuple[int, int], ...]
+from das.finder import Mentions as Mentions
+from das.finder import SpanFinder as SpanFinder
 
 #: Kinds of data an objective can train on.
 #:     pairs        interchange pairs with the causal model's label
@@ -28,6 +28,8 @@ Rows = Literal["pairs", "contrasts", "elicit", "preferences", "contrast_preferen
 MARK = "mark"
 #: The default name of the (only) source of an interchange.
 SOURCE = "source"
+#: The source whose text names the concept a row is about: conditioners read all of its tokens, edits take nothing.
+CONCEPT = "concept"
 
 
 @dataclass(frozen=True)
@@ -100,10 +102,24 @@ class CounterfactualPair:
 
 
 @dataclass(frozen=True)
+class Concept:
+    """One of several concepts that a task is about.
+
+    Attributes:
+        name: which one it is.
+        text: a description in words, for hypernetworks to read; one concept may have several.
+    """
+
+    name: str
+    text: Prompt
+
+
+@dataclass(frozen=True)
 class Contrast:
     """A contrast quadruple (x, y, x_c, y_c) of CDAS (arXiv 2602.05234): one prompt without the concept, one with it.
 
-    Responses may be None until a model has written them (`das.data.responses`).
+    Responses may be None until a model has written them (`das.data.responses`); `concept` is None where a task has only
+    one.
     """
 
     negative: Prompt
@@ -111,14 +127,16 @@ class Contrast:
     negative_response: str | None = None
     positive_response: str | None = None
     entities: frozenset[str] = frozenset()
+    concept: Concept | None = None
 
     def pairs(self) -> tuple[CounterfactualPair, CounterfactualPair]:
         """Both directions, each teacher-forced on its source's response: elicit (neg+pos), then suppress (pos+neg)."""
         assert self.negative_response is not None and self.positive_response is not None, "write the responses first"
         neg, pos = self.negative_response, self.positive_response
+        named = {} if self.concept is None else {CONCEPT: self.concept.text}
         return (
-            CounterfactualPair(self.negative, {SOURCE: self.positive}, neg, pos, SOURCE, self.entities),
-            CounterfactualPair(self.positive, {SOURCE: self.negative}, pos, neg, SOURCE, self.entities),
+            CounterfactualPair(self.negative, {SOURCE: self.positive, **named}, neg, pos, SOURCE, self.entities),
+            CounterfactualPair(self.positive, {SOURCE: self.negative, **named}, pos, neg, SOURCE, self.entities),
         )
 
 
@@ -187,33 +205,3 @@ class Site:
         told = ", ".join(f"{k} at {v}" for k, v in where.items()) if isinstance(where, Mapping) else f"at {where}"
         read = "" if where is None else f" (read {told})"
         return f"{layer}{self.component}{heads} @ {self.positions}{read}"
-
-
-@dataclass(frozen=True)
-class SpanFinder:
-    """How to find a named span in raw text, as data that an artifact can store (never code).
-
-    Attributes:
-        span: the span's name.
-        words: literal strings, matched as whole words, every mention.
-    """
-
-    span: str
-    words: tuple[str, ...]
-
-    def find(self, text: str) -> Mentions:
-        """All mentions of any of the words in `text`, in order; empty where there is none."""
-        if not self.words:
-            return ()
-        longest_first = sorted(set(self.words), key=len, reverse=True)
-        pattern = r"(?<!\w)(?:" + "|".join(map(re.escape, longest_first)) + r")(?!\w)"
-        return tuple(m.span() for m in re.finditer(pattern, text))
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain data for artifacts."""
-        return {"span": self.span, "words": list(self.words)}
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> SpanFinder:
-        """Inverse of `to_json`."""
-        return cls(str(data["span"]), tuple(map(str, data["words"])))

@@ -20,9 +20,14 @@ ConditionerResult = tuple[dict[str, Tensor], dict[str, Tensor]]
 
 
 class Conditioner(Part, ABC):
-    """Abstract. It sees all positions of a row at once."""
+    """Abstract. It sees all positions of a row at once; when it steers, those of the prompt, once.
+
+    Attributes:
+        sources: names of the sources it needs, of which it is given all tokens of the prompt.
+    """
 
     scope = "sequence"
+    sources: tuple[str, ...] = ()
 
     @abstractmethod
     def forward(self, h: Activation, sources: Mapping[str, SourceActivation], ctx: Context) -> ConditionerResult:

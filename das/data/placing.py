@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from das.data.align import Groups, align, is_broadcast
@@ -14,11 +14,15 @@ Columns = dict[str, list[Any]]
 
 
 class Where(NamedTuple):
-    """What one intervention writes in the base, what it reads in each source, and whether the two are aligned."""
+    """What one intervention writes in the base, what it reads in each source, and whether the two are aligned.
+
+    Sources named in `free` never are.
+    """
 
     write: str | PositionSpec
     reads: Mapping[str, str | PositionSpec]
     aligned: bool = True
+    free: Collection[str] = ()
 
 
 def placed(encoded: Sequence[Encoded], number: int, where: Where) -> Columns:
@@ -29,28 +33,28 @@ def placed(encoded: Sequence[Encoded], number: int, where: Where) -> Columns:
         PositionError: naming the row, where positions do not exist or cannot be aligned.
     """
     write, reads = _parsed(where.write), {name: _parsed(read) for name, read in where.reads.items()}
-    groups: list[tuple[Groups, list[Groups]]] = []
+    groups: list[tuple[Groups, dict[str, Groups]]] = []
     for row, e in enumerate(encoded):
         with naming(row):
             response = len(e.label_ids) - 1
             for name in reads:
                 if name not in e.sources:
                     raise ConfigError(f"a site reads source {name!r}, which pairs do not have", got=sorted(e.sources))
-            found = [resolve(read, e.sources[name], response) for name, read in reads.items()]
+            found = {name: resolve(read, e.sources[name], response) for name, read in reads.items()}
             groups.append((resolve(write, e.base, response), found))
-    mentions = write.kind == "span" and all(read.kind == "span" for read in reads.values())
+    bound = [name for name in reads if where.aligned and name not in where.free]
+    mentions = write.kind == "span" and all(reads[name].kind == "span" for name in bound)
     out: Columns = {f"write:{number}": [], **{f"read:{number}:{name}": [] for name in reads}}
     for row, (e, (base, sources)) in enumerate(zip(encoded, groups, strict=True)):
         with naming(row):
-            written, read = (
-                _aligned(e, base, sources, mentions) if where.aligned else (_flat(base), list(map(_flat, sources)))
-            )
+            written, aligned = _aligned(e, base, [sources[name] for name in bound], mentions)
             out[f"write:{number}"].append(written)
-            for name, read_at in zip(reads, read, strict=True):
+            read = {name: _flat(found) for name, found in sources.items()}
+            for name, read_at in {**read, **dict(zip(bound, aligned, strict=True))}.items():
                 out[f"read:{number}:{name}"].append(read_at)
-    for i, name in enumerate(reads):
-        if where.aligned and not mentions and all(is_broadcast(sources[i]) for _, sources in groups):
-            out[f"read:{number}:{name}"] = [sources[i][0][:1] for _, sources in groups]
+    for name in bound:
+        if not mentions and all(is_broadcast(sources[name]) for _, sources in groups):
+            out[f"read:{number}:{name}"] = [sources[name][0][:1] for _, sources in groups]
     return out
 
 

@@ -173,7 +173,8 @@ class Engine:
         write = batch.writes[i]
         where = Positions((write.index - origin[:, None]).clamp(min=0), write.mask)
         ctx = Context(
-            token_mask=write.mask, position_ids=batch.base.position_ids.gather(1, write.index), factor=batch.factor,
+            token_mask=write.mask, position_ids=batch.base.position_ids.gather(1, write.index),
+            prompt_mask=write.index <= batch.label_positions[:, :1], factor=batch.factor,
             per_row=batch.per_row, source_masks={n: p.mask for n, p in batch.reads[i].items()}, progress=progress,
         )  # fmt: skip
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import final
+from typing import cast, final
 
 import torch
 from torch import Tensor, nn
 
-from das.conditioners.base import Conditioner
+from das.conditioners.base import Conditioner, ConditionerResult
 from das.context import Context
 from das.edits.add import Add
 from das.edits.base import Edit
@@ -24,7 +24,7 @@ from das.errors import ConfigError
 from das.featurizers.base import Featurizer
 from das.gates.all import All
 from das.gates.base import Gate, Selective
-from das.part import Constrained, Part, Scope
+from das.part import Constrained, Part, Penalised, Scope
 from das.shapes import Activation, SourceActivation, SourceCoordinates
 
 #: The steering operation that reuses the edit an intervention was trained with.
@@ -87,6 +87,17 @@ class Intervention(nn.Module):
         return int(self.gate.support().sum()) if isinstance(self.gate, Selective) else self.rank
 
     @property
+    def seen(self) -> tuple[str, ...]:
+        """Names of the sources that only the conditioner looks at, all tokens of their prompts."""
+        wanted = () if self.conditioner is None else self.conditioner.sources
+        return tuple(name for name in wanted if name not in self.edit.sources)
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Names of all sources."""
+        return (*self.edit.sources, *self.seen)
+
+    @property
     def scope(self) -> Scope:
         """Whether it can run token by token."""
         return "sequence" if any(part.scope == "sequence" for part in self.parts()) else "token"
@@ -94,7 +105,7 @@ class Intervention(nn.Module):
     @property
     def operations(self) -> tuple[str, ...]:
         """Steering operations, the default first."""
-        own = (AS_TRAINED,) if not self.edit.sources and self.edit.scope == self.gate.scope == "token" else ()
+        own = (AS_TRAINED,) if not self.edit.sources and self.edit.scope == "token" else ()
         return (*own, *self.steering)
 
     def parts(self) -> Iterator[Part]:
@@ -110,16 +121,22 @@ class Intervention(nn.Module):
         with torch.autocast(h.device.type, enabled=False):
             x = _precise(h)
             read = {name: s.to(x.dtype) for name, s in (sources or {}).items()}
-            aux: dict[str, Tensor] = {}
-            if self.conditioner is not None:
-                rows, aux = self.conditioner(x, read, ctx)
-                ctx = ctx.with_rows(rows)
+            rows, aux = self.rows(x, read, ctx)
+            ctx = ctx.with_rows(rows)
             frame = self.featurizer.frame(ctx)
             z = frame.coordinates(x)
             new, edit_aux = self.edit(z, x, {name: frame.coordinates(s) for name, s in read.items()}, ctx)
             share, gate_aux = self.gate(z, x, ctx)
             edited = x + frame.lift(share * (new - z))
-            return Edited(edited.to(h.dtype), _merged(aux, edit_aux, gate_aux))
+            return Edited(edited.to(h.dtype), _merged(aux, edit_aux, gate_aux, self._penalties()))
+
+    def rows(self, h: Activation, sources: Mapping[str, SourceActivation], ctx: Context) -> ConditionerResult:
+        """What the conditioner makes of each row; nothing without one."""
+        if self.conditioner is None:
+            return {}, {}
+        with torch.autocast(h.device.type, enabled=False):
+            read = {name: s.float() for name, s in sources.items()}
+            return cast(ConditionerResult, self.conditioner(h.float(), read, ctx))
 
     def coordinates(self, h: SourceActivation, ctx: Context = _NO_CONTEXT) -> SourceCoordinates:
         """Coordinates (B, P, rank) of activations (B, P, width), in fp32 or better."""
@@ -132,6 +149,14 @@ class Intervention(nn.Module):
             self.featurizer, edit, self.gate, conditioner=self.conditioner,
             steering=self.steering, name=self.name,
         )  # fmt: skip
+
+    def conditioned(self) -> Intervention:
+        """The same parts without the conditioner, for contexts that hold its `rows` already."""
+        return Intervention(self.featurizer, self.edit, self.gate, steering=self.steering, name=self.name)
+
+    def _penalties(self) -> dict[str, Tensor]:
+        priced = [part for part in self.parts() if isinstance(part, Penalised)]
+        return {f"penalty/{k}": v for part in priced for k, v in part.penalties().items()}
 
     def invariants(self) -> dict[str, float]:
         """Violations of what must hold for its constrained parts, by name."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 from torch import nn
@@ -33,7 +33,8 @@ class InterventionSet(nn.Module):
 
     Args:
         entries: (placement, intervention) in declared order. Sources without an explicit read site are read at the
-            written site's own layer and component, where `Site.read` says.
+            written site's own layer and component, where `Site.read` says; what only a conditioner looks at, at all
+            tokens of its prompt.
 
     Attributes:
         interventions: the distinct ones.
@@ -98,9 +99,12 @@ class InterventionSet(nn.Module):
 
 
 def _placed(where: Placement | Site, intervention: Intervention) -> Placement:
-    if isinstance(where, Placement):
-        missing = set(intervention.edit.sources) - set(where.reads)
-        if missing:
-            raise ConfigError("a placement lacks read sites for its edit's sources", got=str(sorted(missing)))
-        return where
-    return Placement(where, {name: where.read(name) for name in intervention.edit.sources})
+    """With a read site for every source."""
+    edit = intervention.edit
+    if isinstance(where, Site):
+        where = Placement(where, {name: where.read(name) for name in edit.sources})
+    missing = set(edit.sources) - set(where.reads)
+    if missing:
+        raise ConfigError("a placement lacks read sites for its edit's sources", got=str(sorted(missing)))
+    whole = replace(where.write, positions="prompt", source_positions=None)
+    return Placement(where.write, {**where.reads, **dict.fromkeys(intervention.seen, whole)})

@@ -100,6 +100,11 @@ class Call:
         """Whether nothing came before this call."""
         return int(self.past) == 0
 
+    @cached_property
+    def whole(self) -> bool:
+        """Whether this call holds all of the prompt."""
+        return self.starts_empty and (self.given is None or self.tokens >= self.given.mask.shape[1])
+
     @property
     def _mask(self) -> Tensor | None:
         mask = self.arguments.get("attention_mask")

@@ -39,6 +39,17 @@ def steers(model: nn.Module, run: Run) -> bool:
     return hub is not None and any(r is run for r in hub.runs)
 
 
+@contextmanager
+def unsteered(model: nn.Module) -> Iterator[None]:
+    """The model as it is, for the duration: active steerings pause."""
+    hub = _found(model)
+    if hub is None:
+        yield
+        return
+    with hub.paused():
+        yield
+
+
 def _found(model: nn.Module) -> Hub | None:
     known = _HUBS.get(model)
     return None if known is None else known()
@@ -74,6 +85,16 @@ class Hub:
     def runs(self) -> tuple[Run, ...]:
         """The active steerings, in order."""
         return tuple(self._runs)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """No hooks for the duration."""
+        runs = self._runs
+        self._set([])
+        try:
+            yield
+        finally:
+            self._set(runs)
 
     def _set(self, runs: list[Run]) -> None:
         self._stack.close()

@@ -143,7 +143,7 @@ def _steering(trained: Intervention, op: str, factors: Factors | None, value: An
             )
         edit = edit.calibrated(factors)
     made = trained.with_edit(edit)
-    if made.scope == "sequence":
+    if "sequence" in (made.featurizer.scope, made.edit.scope):
         raise CapabilityError(
             f"method {trained.name!r} cannot be steered: its parts look at the whole sequence at once",
             got=f"op={op!r}", remedy="use it in plain forwards, with das.engine",

@@ -1,6 +1,7 @@
 """One active steering at work: which columns of the forward in progress it edits, and the edit itself.
 
-Nothing outlives a forward except what was asked for: interventions, factor, positions and bound prompts.
+Nothing outlives a forward except what was asked for (interventions, factor, positions, bound prompts) and, within one
+`generate`, what conditioners made of its prompts.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from das.errors import EngineError, InputError, PositionError
 from das.interventions.base import Intervention
 from das.models.families import BoundSite
 from das.steering.calls import Call, Given, expand_rows
+from das.steering.prompted import Prompted, Told
 from das.steering.prompts import PromptReader
 from das.steering.tables import Selection, Table, select, tabulate, without_prompt
 
@@ -34,6 +36,10 @@ class Run:
         factor: one factor or one per row, or None where the edits take none.
         reader: reads prompts.
         prompts: the rows' prompts if the user gave them.
+        told: concept descriptions that conditioners read, one entry per site.
+
+    Raises:
+        CapabilityError: a gate that weighs the tokens of a prompt against each other, at positions beyond the prompt.
     """
 
     def __init__(
@@ -44,10 +50,14 @@ class Run:
         factor: Tensor | None,
         reader: PromptReader,
         prompts: Sequence[EncodedPrompt] | None = None,
+        told: Sequence[Told | None] = (),
     ) -> None:
         self.sites, self.specs, self.reader, self.prompts = tuple(sites), tuple(specs), reader, prompts
-        self._interventions, self._factor = list(interventions), factor
+        said = told or [None] * len(self.sites)
+        self._edits = [Prompted(x, spec, t) for x, spec, t in zip(interventions, specs, said, strict=True)]
+        self._factor = factor
         self._call: Call | None = None
+        self._plan: tuple[Table, ...] | None = None
         self._selections: tuple[Selection | None, ...] = ()
         self._fired = [0] * len(self.sites)
 
@@ -71,6 +81,10 @@ class Run:
 
     def begin(self, call: Call, plan: tuple[Table, ...] | None) -> None:
         """Decide what this forward edits; `plan` is the tables of the `generate` in progress."""
+        if plan is None or plan is not self._plan:
+            for edit in self._edits:
+                edit.forget()
+        self._plan = plan
         tables = self._bare(call) if plan is None else plan
         chosen: dict[int, Selection | None] = {}
         for table in tables:
@@ -145,7 +159,7 @@ class Run:
             )
         index, mask = selection.index, selection.mask
         h = hidden if index is None else gather_positions(hidden, index)
-        new = self._intervention(i, hidden.device)(h, None, self._context(selection, h)).activation
+        new = self._edit(i, hidden.device).edited(h, self._context(selection, h), call)
         if index is not None:
             assert mask is not None
             return put_positions(hidden, index, mask, new)
@@ -160,13 +174,13 @@ class Run:
             factor=factor,
         )
 
-    def _intervention(self, i: int, device: torch.device) -> Intervention:
+    def _edit(self, i: int, device: torch.device) -> Prompted:
         """The edit, moved to where its site turns out to be."""
-        intervention = self._interventions[i]
+        intervention = self._edits[i].intervention
         here = next(iter([*intervention.parameters(), *intervention.buffers()]), None)
         if here is not None and here.device != device:
-            self._interventions[i] = intervention = intervention.to(device)
-        return intervention
+            intervention.to(device)
+        return self._edits[i]
 
 
 def _valid(call: Call) -> Tensor:

@@ -24,6 +24,7 @@ from das.data.spans import AnyPrompt
 from das.data.tokenize import EncodedPrompt, Tokenizer
 from das.errors import InputError
 from das.models.families import ModelView
+from das.steering.concepts import Described, tell
 from das.steering.generate import complete, continuation_texts, left_padded
 from das.steering.hub import hub_of, steers
 from das.steering.operations import Factor, Operation, operation
@@ -39,6 +40,7 @@ def steer(
     value: Factor | None = None,
     op: str | None = None,
     positions: str | None = None,
+    concept: Described | None = None,
     prompts: Sequence[AnyPrompt] | None = None,
     tokenizer: Tokenizer | None = None,
     allow_model_mismatch: bool = False,
@@ -55,6 +57,7 @@ def steer(
         op: "clamp", "add" (f times the positive minus the negative mean), "ablate" (coordinates to zero), "as_trained",
             or another that the method brings; its default where None.
         positions: where, in the grammar of `das.data.positions`; as trained where None.
+        concept: the concept in words, for methods that read it (HyperSteer, HyperDAS); one, or one per row.
         prompts: the rows' prompts, with [[marks]] around the steered span where the subspace's finder does not know
             it. Only needed for forwards that do not go through `generate`, and for marks.
         tokenizer: the model's own by default.
@@ -62,8 +65,8 @@ def steer(
 
     Raises:
         ArtifactError: the subspace belongs to another model, or does not fit into this one.
-        CapabilityError: the method cannot do this.
-        InputError: an unusable factor or value.
+        CapabilityError: the method cannot do this, or not without being told a concept.
+        InputError: an unusable factor, value or concept.
         UnknownChoiceError, PositionError: no such position, or none in these prompts.
         SiteError: the site does not exist in this model.
     """
@@ -75,7 +78,8 @@ def steer(
     specs = [parse_positions(site.positions if positions is None else positions) for site in sites]
     reader = PromptReader(model, subspace, specs, tokenizer)
     bound = None if prompts is None else reader.from_texts(prompts)
-    run = Run(what.interventions, [view.bind(site) for site in sites], specs, what.factor, reader, bound)
+    told = tell(model, subspace, None if concept is None else reader.encoder, concept)
+    run = Run(what.interventions, [view.bind(site) for site in sites], specs, what.factor, reader, bound, told)
     return Steering(model, subspace, what, run)
 
 

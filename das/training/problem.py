@@ -150,7 +150,7 @@ class Problem:
     ) -> PairDataset:
         """Pairs, contrasts or examples as a dataset with positions for these interventions' sites."""
         where = [
-            Where(p.write.positions, {n: r.positions for n, r in p.reads.items()}, x.edit.aligned)
+            Where(p.write.positions, {n: r.positions for n, r in p.reads.items()}, x.edit.aligned, x.seen)
             for p, x in zip(interventions.placements, interventions, strict=True)
         ]
         side = self.data.padding_side

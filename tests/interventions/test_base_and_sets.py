@@ -13,6 +13,7 @@ from das.conditioners.base import Conditioner, ConditionerResult
 from das.context import Context
 from das.edits.add import Add
 from das.edits.base import Edit, EditResult
+from das.edits.mean_top_k import MeanTopK
 from das.edits.swap import Swap
 from das.edits.zero import Zero
 from das.errors import CapabilityError, ConfigError
@@ -145,7 +146,9 @@ class Pooled(Gate):
 def test_the_scope_is_that_of_its_parts():
     assert das(WIDTH).scope == "token"
     pooled = Intervention(Rotation(WIDTH, 1), Add(1), Pooled())
-    assert pooled.scope == "sequence" and pooled.operations == ("clamp", "add", "ablate")
+    assert pooled.scope == "sequence" and pooled.operations == ("as_trained", "clamp", "add", "ablate")
+    shared = Intervention(Rotation(WIDTH, 1), MeanTopK())
+    assert shared.scope == "sequence" and shared.operations == ("clamp", "add", "ablate")
 
 
 @final

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from das.edits.add import Add
+from das.edits.mean_top_k import MeanTopK
 from das.edits.swap import Swap
 from das.errors import ArtifactError, CapabilityError, EngineError, InputError, SiteError, UnknownChoiceError
 from das.featurizers.identity import Identity
@@ -290,12 +291,27 @@ class Pooled(Gate):
 
 
 def test_methods_that_look_at_whole_sequences_cannot_be_steered(llama, make_subspace):
-    def pooled(width, rank):
-        return Intervention(Rotation(width, rank), Add(rank), Pooled(), name="odd")
+    def shared(width, rank):
+        return Intervention(Rotation(width, rank), MeanTopK(), steering={"again": MeanTopK()}, name="odd")
 
-    for op in (None, "clamp", "ablate"):
-        with pytest.raises(CapabilityError, match="whole sequence"):
-            steer(llama, make_subspace(llama, make=pooled), op=op)
+    with pytest.raises(CapabilityError, match="whole sequence"):
+        steer(llama, make_subspace(llama, make=shared), op="again")
+
+
+def test_gates_that_compare_the_tokens_of_a_prompt_steer_inside_it(llama, make_subspace):
+    def pooled(width, rank):
+        return Intervention(Rotation(width, rank), Add(rank, torch.ones(rank), learned=True), Pooled(), name="odd")
+
+    ids, subspace = tiny_ids(), make_subspace(llama, make=pooled)
+    for positions in ("all", "generated", "from:3"):
+        with pytest.raises(CapabilityError, match=f"tokens of a prompt.*{positions}.*positions='prompt'"):
+            steer(llama, subspace, op="as_trained", positions=positions)
+    before = hidden(llama, ids)
+    with steer(llama, subspace, op="as_trained", positions="prompt"):
+        now = hidden(llama, ids)
+    torch.testing.assert_close(now, subspace.interventions[0](before).activation)
+    alone = subspace.interventions[0](before[:, :1]).activation
+    assert not torch.allclose(now[:, :1], alone, atol=1e-3), "the tokens were not seen together"
 
 
 def test_a_method_brings_its_own_way_to_steer(llama, make_subspace, coordinates):
