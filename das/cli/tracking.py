@@ -11,7 +11,9 @@ from typing import Any
 
 from das.cli import build
 from das.cli.config import Config
+from das.cli.program import program
 from das.cli.steering import Samples
+from das.cli.terminal import near
 from das.errors import ConfigError, DasError
 
 _COLUMNS = ["prompt", "factor", "unsteered", "steered"]
@@ -64,7 +66,9 @@ def finish(logger: Any, ok: bool) -> str | None:
     run = logger.experiment
     folder, offline = str(run.settings.sync_dir), bool(run.offline)
     run.finish(exit_code=0 if ok else 1)
-    return f"send it to wandb: wandb sync {shlex.quote(folder)}" if offline else None
+    if not offline:
+        return None
+    return f"send it to wandb: {program('wandb', 'wandb')} sync {shlex.quote(str(near(folder)))}"
 
 
 def is_wandb(logger: Any) -> bool:

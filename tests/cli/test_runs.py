@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import shutil
 from collections.abc import Callable
@@ -172,7 +173,8 @@ def test_wandb_works_offline(short: tuple[str, ...], run_das: Callable, tmp_path
     args = (*short, f"run_dir={folder}", "logger=wandb", "logger.offline=true", "controls.names=[no_intervention]")
     done = run_das("train", *args)
     assert done.code == 0, done.err
-    assert list(folder.glob("wandb/offline-run-*/*.wandb"))
+    [run] = folder.glob("wandb/offline-run-*")
+    assert list(run.glob("*.wandb")) and re.search(rf"wandb sync \S*{run.name}$", done.out, re.MULTILINE)
 
 
 def test_show_marks_tokens_and_validate_binds(short: tuple[str, ...], run_das: Callable) -> None:
