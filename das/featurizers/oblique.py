@@ -1,4 +1,4 @@
-"""Oblique: coordinates are read along one set of directions and written along another (LEACE, ROSI).
+"""Oblique: coordinates are read along one set of directions and written along another (LEACE).
 
 Equation   coordinates(h) = right^T h,  lift(dz) = left dz,  right^T left = I          (a projection left right^T)
 Shapes     left, right (width, rank), fixed
@@ -27,8 +27,6 @@ class Oblique(Featurizer):
         width, rank: size.
         right: what coordinates are read along.
         left: what changes are written along.
-        dual: whether right^T left = I must hold (LEACE); False where reading and writing have nothing to do with
-            each other (ROSI).
     """
 
     left: Tensor
@@ -40,10 +38,9 @@ class Oblique(Featurizer):
         rank: int,
         right: Float[Tensor, "width rank"] | None = None,
         left: Float[Tensor, "width rank"] | None = None,
-        dual: bool = True,
     ) -> None:
         super().__init__()
-        self.width, self.rank, self.dual = width, rank, dual
+        self.width, self.rank = width, rank
         for name, given in (("right", right), ("left", left)):
             value = torch.eye(width, rank) if given is None else given.detach().float().clone()
             if value.shape != (width, rank):
@@ -61,11 +58,9 @@ class Oblique(Featurizer):
 
     def params(self) -> dict[str, Any]:
         """Constructor arguments."""
-        return {"width": self.width, "rank": self.rank, "dual": self.dual}
+        return {"width": self.width, "rank": self.rank}
 
     def invariants(self) -> dict[str, float]:
         """How far right^T left is from the identity."""
-        if not self.dual:
-            return {}
         product = self.right.double().T @ self.left.double()
         return {"dual": float((product - torch.eye(self.rank, dtype=product.dtype)).abs().max())}

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, final
+from typing import final
 
 import torch
 
@@ -46,7 +46,7 @@ class Iti:
 
     heads: int = 48
     alpha: float = 15.0
-    direction: Literal["mass_mean", "probe"] = "mass_mean"
+    direction: str = "mass_mean"
     l2: float = 1e-3
 
     def __post_init__(self) -> None:

@@ -12,6 +12,7 @@ import torch
 from das.context import Context
 from das.errors import CapabilityError
 from das.estimators.base import Effects, Estimator, Examples, Found, SetEstimator
+from das.folding.affine import affine_map
 from das.interventions.base import AS_TRAINED, Intervention
 from das.interventions.serial import from_spec, to_spec
 from das.interventions.sets import InterventionSet
@@ -33,7 +34,7 @@ def examples(seed: int, width: int = WIDTH) -> Examples:
     prompt = torch.arange(60).repeat_interleave(3)
     label, x = prompt % 2, torch.randn(180, width, generator=generator)
     x = x * torch.where(label[:, None] == 1, 1.0, torch.linspace(0.5, 2.0, width)) + 1.5 * label[:, None]
-    return Examples(x, label, prompt, prompt // 2, torch.arange(180) % 3)
+    return Examples(x, label, prompt, prompt // 2, torch.arange(180) % 3, torch.randn(180, width, generator=generator))
 
 
 def build(name: str, seed: int = 0) -> Intervention:
@@ -208,3 +209,19 @@ def test_autocast_does_not_lower_the_maths(name):
     else:
         with pytest.raises(CapabilityError, match="a conditioner makes"):
             method.coordinates(base)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_what_is_folded_is_what_it_does(name):
+    """An edit says itself that it is affine, and a gate that it is constant; `das.fold` relies on it."""
+    method = build(name)
+    for edit in (e for e in (method.edit, *method.steering.values()) if not e.sources):
+        made, factor = method.with_edit(edit).double(), torch.tensor([1.5], dtype=torch.float64)
+        try:
+            folded = affine_map(made, factor)
+        except CapabilityError:
+            continue
+        for length in (1e-2, 1.0, 1e3):
+            h = length * activations(method, torch.float64)[0]
+            edited = made(h, None, context(factor=factor.expand(BATCH))).activation
+            assert torch.allclose(h + h @ folded.read @ folded.write.T + folded.offset, edited, rtol=1e-9, atol=1e-9)
