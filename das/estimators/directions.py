@@ -6,6 +6,7 @@ Tokens that not every prompt has are left out, and so are candidates where the t
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -18,6 +19,8 @@ from das.estimators.base import NEGATIVE, POSITIVE, Entries, Examples, Found
 from das.interventions.base import Intervention
 from das.models.families import ModelView
 from das.types import SOURCE, Site
+
+logger = logging.getLogger("das.estimators")
 
 #: Every position, the protected prefix (BOS, chat header) too: what an edit of weights does.
 EVERYWHERE = "from:0"
@@ -79,6 +82,12 @@ def differences(found: Mapping[Site, Found]) -> list[Candidate]:
 def everywhere(view: ModelView, components: tuple[str, ...], made: Intervention) -> Entries:
     """The same intervention at these components of every layer, all positions."""
     return [(Site(layer, name, EVERYWHERE), made) for layer in range(view.n_layers) for name in components]
+
+
+def report(view: ModelView, chosen: Candidate, told: str = "") -> None:
+    """Say in the log which candidate was chosen; not for a model without weights, where nothing was read."""
+    if view.device.type != "meta":
+        logger.info("direction read at %s%s", chosen, told)
 
 
 def _by_token(examples: Examples) -> list[tuple[int, Float[Tensor, " width"]]]:

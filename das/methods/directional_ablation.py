@@ -16,7 +16,6 @@ Note       a concept of two symmetric values, rather than one that is present or
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import final
@@ -24,14 +23,12 @@ from typing import final
 from das.edits.zero import Zero
 from das.errors import InputError
 from das.estimators.base import Entries, Found, Trial, unit
-from das.estimators.directions import EVERYWHERE, Candidate, differences, everywhere, residual_site
+from das.estimators.directions import EVERYWHERE, Candidate, differences, everywhere, report, residual_site
 from das.featurizers.direction import Direction
 from das.interventions.base import Intervention
 from das.methods.diff_means import shift
 from das.models.families import ModelView
 from das.types import Site
-
-logger = logging.getLogger("das.methods")
 
 PLACES = ("block_input", "attention_output", "mlp_output")
 
@@ -81,7 +78,7 @@ class DirectionalAblation:
                 remedy="read at more layers and positions, or relax min_induced or max_kl",
             )
         after, chosen = effects[min(passed)[1]]
-        logger.info("direction read at %s: log odds %.3f, KL %.3f", chosen, after.log_odds[0], after.kl)
+        report(view, chosen, f": log odds {after.log_odds[0]:.3f}, KL {after.kl:.3f}")
         return _ablated(view, chosen)
 
 

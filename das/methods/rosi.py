@@ -14,7 +14,6 @@ Note       the shift has the sign of the mean output, so which way a factor of o
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
@@ -23,13 +22,11 @@ import torch
 
 from das.edits.affine import Affine
 from das.estimators.base import Entries, Found, Trial, unit
-from das.estimators.directions import Candidate, differences, everywhere, residual_site
+from das.estimators.directions import Candidate, differences, everywhere, report, residual_site
 from das.featurizers.direction import Direction
 from das.interventions.base import Intervention
 from das.models.families import ModelView
 from das.types import Site
-
-logger = logging.getLogger("das.methods")
 
 PLACES = ("attention_output", "mlp_output")
 
@@ -55,7 +52,7 @@ class Rosi:
         made = [self._injected(view, c) for c in candidates]
         odds = [0.0] if len(made) == 1 else [trial(entries).log_odds[0] for entries in made]
         best = max(range(len(made)), key=odds.__getitem__)
-        logger.info("direction read at %s", candidates[best])
+        report(view, candidates[best])
         return made[best]
 
     def _injected(self, view: ModelView, candidate: Candidate) -> Entries:
