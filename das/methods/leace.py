@@ -1,6 +1,6 @@
 """LEACE: least-squares concept erasure; no linear classifier then does better than a constant (arXiv 2306.03819).
 
-Equation   h' = h - W^+ U U^T W (h - mu),  W = cov_xx^(-1/2),  U the left singular vectors of W cov_xz
+Equation   h' = h - f W^+ U U^T W (h - mu),  W = cov_xx^(-1/2),  U the left singular vectors of W cov_xz
 Shapes     x (N, width) -> an oblique pair (width, rank), rank at most the number of values less one
 Raises     InputError where cov_xz vanishes
 Options    shrink the covariance (few examples), svd_tolerance drops weak directions, constrain_trace blends towards the
@@ -15,7 +15,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from das.edits.clamp import Clamp
+from das.edits.lerp import Lerp
 from das.errors import InputError
 from das.estimators.base import Examples
 from das.estimators.moments import Moments, one_hot, shrunk
@@ -39,7 +39,7 @@ class Leace:
     constrain_trace: bool = True
 
     def fit(self, examples: Examples) -> Intervention:
-        """Coordinates clamped to their mean."""
+        """Coordinates moved to their mean."""
         found = Moments(examples.width, max(1, len(examples.classes) - (len(examples.classes) == 2)))
         found.update(examples.x, one_hot(examples.label, examples.classes))
         return self.fit_moments(found)
@@ -52,7 +52,7 @@ class Leace:
         """
         left, right = self.projection(moments)
         featurizer = Oblique(len(left), left.shape[1], right=right, left=left)
-        return Intervention(featurizer, Clamp(left.shape[1], right.T @ moments.mean_x), name="leace")
+        return Intervention(featurizer, Lerp(left.shape[1], right.T @ moments.mean_x), name="leace")
 
     def projection(self, moments: Moments) -> tuple[Tensor, Tensor]:
         """(left, right) in fp64, (width, rank) each: what is erased is left right^T (h - mu)."""

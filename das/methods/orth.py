@@ -1,6 +1,6 @@
 """Orthogonal erasure: the span of the cross-covariance is projected to its mean, the simplest linear guardedness.
 
-Equation   h' = h - U U^T (h - mu),  U an orthonormal basis of cov_xz's column space         (LEACE with W = I)
+Equation   h' = h - f U U^T (h - mu),  U an orthonormal basis of cov_xz's column space         (LEACE with W = I)
 Shapes     x (N, width) -> U (width, rank)
 Raises     InputError where cov_xz vanishes
 """
@@ -12,7 +12,7 @@ from typing import final
 
 import torch
 
-from das.edits.clamp import Clamp
+from das.edits.lerp import Lerp
 from das.errors import InputError
 from das.estimators.base import Examples
 from das.estimators.moments import Moments, one_hot
@@ -33,7 +33,7 @@ class Orth:
     svd_tolerance: float = 0.01
 
     def fit(self, examples: Examples) -> Intervention:
-        """Coordinates clamped to their mean."""
+        """Coordinates moved to their mean."""
         classes = examples.classes
         moments = Moments(examples.width, max(1, len(classes) - (len(classes) == 2)))
         moments.update(examples.x, one_hot(examples.label, classes))
@@ -42,4 +42,4 @@ class Orth:
             raise InputError("there is nothing to erase: activations and labels are uncorrelated", got=f"{s.tolist()}")
         basis = orthonormalize(u[:, s > self.svd_tolerance * s[0]].float())
         rotation = Rotation(examples.width, basis.shape[1], basis=basis, learned=False)
-        return Intervention(rotation, Clamp(basis.shape[1], basis.double().T @ moments.mean_x), name="orth")
+        return Intervention(rotation, Lerp(basis.shape[1], basis.double().T @ moments.mean_x), name="orth")

@@ -26,6 +26,8 @@ from das.errors import CapabilityError, InputError
 from das.factors import Factors
 from das.interventions.base import AS_TRAINED, Intervention
 
+#: Largest steering factor.
+LARGEST = 1e6
 #: One number, or one per row.
 Factor = float | int | Sequence[float | int] | Tensor
 
@@ -55,8 +57,8 @@ def operation(subspace: Subspace, op: str | None, factor: Factor | None, value: 
         value: raw coordinates instead of a factor.
 
     Raises:
-        CapabilityError: a method cannot do it, or the artifact has no factors and no value is given.
-        InputError: a factor and a value, a factor where none is taken, an unusable factor, a value of another rank.
+        CapabilityError: a method cannot do it or takes no factor, or the artifact has no factors and no value is given.
+        InputError: a factor and a value, an unusable factor, a value of another rank.
     """
     name = _chosen(subspace, op, value is not None)
     made = [
@@ -66,8 +68,10 @@ def operation(subspace: Subspace, op: str | None, factor: Factor | None, value: 
     takes = {x.edit.factor for x in made}
     if value is not None or takes == {"none"}:
         if factor is not None and not _is_one(factor):
-            what = "value= replaces the factor" if value is not None else f"operation {name!r} has no factor"
-            raise InputError(what, got=f"factor {factor}", remedy="leave factor out")
+            told, remedy = f"factor {factor}", "leave factor out"
+            if value is not None:
+                raise InputError("value= replaces the factor", got=told, remedy=remedy)
+            raise CapabilityError(f"operation {name!r} has no factor", got=told, remedy=remedy)
         return Operation(name, made, None)
     return Operation(name, made, parse_factor(1.0 if factor is None else factor, takes))
 
@@ -79,7 +83,7 @@ def parse_factor(factor: Factor, takes: set[Takes]) -> Float[Tensor, " given"]:
         InputError: not numbers, several axes, NaN or infinite, or 0 where that means nothing.
     """
     try:
-        values = torch.as_tensor(factor, dtype=torch.float32).detach().cpu()
+        values = _numbers(factor)
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError("a steering factor must be a number, or one number per row", got=repr(factor)) from error
     if values.dim() > 1 or not values.numel():
@@ -90,8 +94,11 @@ def parse_factor(factor: Factor, takes: set[Takes]) -> Float[Tensor, " given"]:
         )
     values = values.reshape(-1)
     told = str(values.tolist() if len(values) > 1 else values.item())
-    if not bool(torch.isfinite(values).all()):
-        raise InputError("a steering factor must be finite", got=told)
+    if not bool((values.abs() <= LARGEST).all()):
+        raise InputError(
+            f"a steering factor must be finite, and at most {LARGEST:g}", got=told,
+            remedy="it is a multiple of the concept's own coordinates; beyond that, norms overflow",
+        )  # fmt: skip
     if "nonzero" in takes and bool((values == 0).any()):
         raise InputError(
             "a steering factor must not be 0: it multiplies the positive mean, or (f < 0) the negative one",
@@ -103,7 +110,7 @@ def parse_factor(factor: Factor, takes: set[Takes]) -> Float[Tensor, " given"]:
 
 def _is_one(factor: Factor) -> bool:
     try:
-        values = torch.as_tensor(factor, dtype=torch.float32)
+        values = _numbers(factor)
     except (TypeError, ValueError, RuntimeError):
         return False
     return values.numel() == 1 and bool((values == 1).all())
@@ -142,6 +149,11 @@ def _steering(trained: Intervention, op: str, factors: Factors | None, value: An
                 remedy="give coordinates with value=..., or train on a task whose concept has two values",
             )
         edit = edit.calibrated(factors)
+    if trained.dimension == 0:
+        raise CapabilityError(
+            f"method {trained.name!r} leaves no coordinate open, so steering with it would change nothing",
+            got="an empty gate", remedy="train it again with a smaller intervention.weight, or a lower optimizer.lr",
+        )  # fmt: skip
     made = trained.with_edit(edit)
     if "sequence" in (made.featurizer.scope, made.edit.scope):
         raise CapabilityError(
@@ -151,9 +163,16 @@ def _steering(trained: Intervention, op: str, factors: Factors | None, value: An
     return deepcopy(made).requires_grad_(False).eval()
 
 
+def _numbers(given: Any) -> Tensor:
+    """As fp32 on the CPU; truth values are no numbers."""
+    if torch.as_tensor(given).dtype == torch.bool:
+        raise TypeError("truth values")
+    return torch.as_tensor(given, dtype=torch.float32).detach().cpu()
+
+
 def _raw(value: Any, rank: int) -> Float[Tensor, " rank"]:
     try:
-        raw = torch.as_tensor(value, dtype=torch.float32).detach().cpu()
+        raw = _numbers(value)
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError("value must hold one number per coordinate of the subspace", got=repr(value)) from error
     if raw.dim() == 0 and rank == 1:

@@ -1,11 +1,13 @@
 """Steering factors read off the data: where a concept's two values lie, on training prompts (arXiv 2602.05234).
 
-Read where the source is read in training. Means are over prompts, of a prompt's mean over the positions read.
+Read where the source is read in training. Means are over prompts, of a prompt's mean over the positions read. Where
+only response tokens are read, the responses are those of the task's contrasts; everywhere else the prompt is enough.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 import torch
 from jaxtyping import Float
@@ -16,12 +18,17 @@ from das.data.collate import pad
 from das.data.positions import parse_positions, resolve
 from das.engine.engine import read
 from das.errors import EmptySplitError
-from das.factors import Factors
+from das.estimators.base import NEGATIVE, POSITIVE
+from das.factors import Factors, deviation_between
 from das.interventions.base import Intervention
 from das.interventions.sets import InterventionSet
-from das.tasks.base import ConceptTask
+from das.tasks.base import ConceptTask, ContrastTask
+from das.training.collect import labelled
 from das.training.problem import Problem
 from das.types import Prompt, Site
+
+#: A prompt and the tokens of its response, if one is read.
+Row = tuple[Prompt, tuple[int, ...]]
 
 
 @torch.no_grad()
@@ -30,41 +37,64 @@ def factors_of(problem: Problem, interventions: InterventionSet, split: str = "t
     task = problem.task
     if not isinstance(task, ConceptTask):
         return (None,) * len(interventions)
-    labels = (task.positive, task.negative)
-    prompts = task.prompts(split, 2 * problem.data.n_contrast, problem.seed)
-    sides = [[p for p, label in prompts if label == value] for value in labels]
-    for side, value in zip(sides, labels, strict=True):
-        if not side:
-            raise EmptySplitError(f"no {split} prompt of concept value {value!r}", got=f"{len(prompts)} prompts")
-    return tuple(
-        None
-        if x.conditioner is not None
-        else _factors(problem, x, next(iter(p.reads.values()), p.write.read()), sides, labels)
-        for p, x in zip(interventions.placements, interventions, strict=True)
-    )
+
+    @cache
+    def sides(written: bool) -> list[list[Row]]:
+        return _written(problem, split) if written else _prompts(problem, task, split)
+
+    found: list[Factors | None] = []
+    for placement, x in zip(interventions.placements, interventions, strict=True):
+        site = next(iter(placement.reads.values()), placement.write.read())
+        written = parse_positions(site.positions).kind == "generated"
+        if x.conditioner is not None or (written and not isinstance(task, ContrastTask)):
+            found.append(None)
+        else:
+            found.append(_factors(problem, x, site, sides(written), (task.positive, task.negative)))
+    return tuple(found)
 
 
 def _factors(
-    problem: Problem, x: Intervention, site: Site, sides: Sequence[Sequence[Prompt]], labels: tuple[str, str]
+    problem: Problem, x: Intervention, site: Site, sides: Sequence[Sequence[Row]], labels: tuple[str, str]
 ) -> Factors:
     (positive, largest), (negative, _) = (coordinates_of(problem, x, site, side) for side in sides)
     return Factors(
         positive.mean(0), negative.mean(0), positive.std(0, unbiased=False), negative.std(0, unbiased=False),
-        largest.amax(0), labels, min(map(len, sides)),
+        largest.amax(0), labels, min(map(len, sides)), deviation_between(positive, negative),
     )  # fmt: skip
+
+
+def _prompts(problem: Problem, task: ConceptTask, split: str) -> list[list[Row]]:
+    """Prompts of the positive and of the negative value."""
+    prompts = task.prompts(split, 2 * problem.data.n_contrast, problem.seed)
+    sides: list[list[Row]] = []
+    for value in (task.positive, task.negative):
+        sides.append([(p, ()) for p, label in prompts if label == value])
+        if not sides[-1]:
+            raise EmptySplitError(f"no {split} prompt of concept value {value!r}", got=f"{len(prompts)} prompts")
+    return sides
+
+
+def _written(problem: Problem, split: str) -> list[list[Row]]:
+    """Both sides of the task's contrasts, with responses."""
+    rows = labelled(problem, split, responses=True)
+    return [[(row.prompt, row.response) for row in rows if row.label == value] for value in (POSITIVE, NEGATIVE)]
 
 
 @torch.no_grad()
 def coordinates_of(
-    problem: Problem, x: Intervention, site: Site, prompts: Sequence[Prompt]
+    problem: Problem, x: Intervention, site: Site, rows: Sequence[Row]
 ) -> tuple[Float[Tensor, "prompts rank"], Float[Tensor, "prompts rank"]]:
     """Mean and largest coordinates of each prompt over its positions at a site; fp32."""
     bound, spec = problem.view.bind(site), parse_positions(site.positions)
     means, largest = [], []
-    for start in range(0, len(prompts), problem.data.batch_size):
-        encoded = list(problem.encoder.encode_all(prompts[start : start + problem.data.batch_size]))
-        ids, mask = pad([list(e.ids) for e in encoded], problem.encoder.pad_id, "left")
-        where = [[i for group in resolve(spec, e, 0) for i in group] for e in encoded]
+    for start in range(0, len(rows), problem.data.batch_size):
+        chunk = rows[start : start + problem.data.batch_size]
+        encoded = list(problem.encoder.encode_all([prompt for prompt, _ in chunk]))
+        responses = [response for _, response in chunk]
+        ids, mask = pad([[*e.ids, *r] for e, r in zip(encoded, responses, strict=True)], problem.encoder.pad_id, "left")
+        where = [
+            [i for group in resolve(spec, e, len(r)) for i in group] for e, r in zip(encoded, responses, strict=True)
+        ]
         index, real = pad(where, 0, "right")
         shift = mask.long().argmax(1)
         columns = torch.where(real, index + shift[:, None], 0)

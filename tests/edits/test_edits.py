@@ -8,6 +8,8 @@ import torch
 from das.context import Context
 from das.edits.add import Add
 from das.edits.clamp import Clamp
+from das.edits.lerp import Lerp
+from das.edits.mean_top_k import MeanTopK
 from das.edits.swap import Swap
 from das.edits.zero import Zero
 from das.errors import CapabilityError
@@ -52,6 +54,16 @@ def test_clamping_to_the_sources_coordinates_is_a_swap():
         swapped = Intervention(featurizer, Swap())(h, {"source": source}).activation
         assert torch.allclose(clamped, swapped, atol=1e-14 if dtype == torch.float64 else 1e-6)
         assert not torch.allclose(clamped, h, atol=1e-2)
+
+
+def test_lerp_goes_a_factors_share_of_the_way():
+    z, h = activations()
+    lerp = Lerp(RANK, PLUS)
+    assert torch.equal(lerp(z, h, {}, Context())[0], PLUS.expand_as(z))
+    out, _ = lerp(z, h, {}, Context(factor=torch.tensor([1.0, 0.0, 0.5, -1.0])))
+    assert torch.equal(out[1], z[1]), "factor 0 changes nothing"
+    assert torch.allclose(out[0], PLUS.expand_as(z[0])) and torch.allclose(out[2], (z[2] + PLUS) / 2)
+    assert torch.allclose(out[3], 2 * z[3] - PLUS), "a negative factor moves away from the constant, whatever its sign"
 
 
 def test_add_shifts_by_the_signed_factor():
@@ -114,3 +126,10 @@ def test_the_maths_keeps_double_precision():
     assert torch.equal(clamped, torch.stack(rows)[:, None].expand_as(z))
     added, _ = Add(RANK, PLUS)(z, h, {}, Context(factor=factor))
     assert torch.equal(added, z + (factor[:, None] * PLUS.double())[:, None])
+
+
+def test_padded_tokens_are_not_part_of_the_latents_penalty():
+    z = torch.tensor([[[3.0], [1.0], [2.0], [9.0]]])
+    mask = torch.tensor([[True, True, True, False]])
+    out, aux = MeanTopK(k=1, weight=1.0)(z, z, {}, Context(token_mask=mask, progress=0.5))
+    assert torch.equal(out, z + 3.0) and float(aux["penalty/latents"]) == pytest.approx(0.5 * (1.0 + 2.0) / 2)

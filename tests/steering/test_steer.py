@@ -17,6 +17,7 @@ from das.errors import ArtifactError, CapabilityError, EngineError, InputError, 
 from das.featurizers.identity import Identity
 from das.featurizers.rotation import Rotation
 from das.gates.base import Gate
+from das.gates.sigmoid_mask import SigmoidMask
 from das.interventions.base import Intervention
 from das.steering.steer import steer
 from das.types import Site
@@ -243,6 +244,14 @@ def test_another_model_is_refused(llama, make_subspace):
         other(tiny_ids())
 
 
+def test_a_gate_that_training_closed_is_an_error_and_not_a_steering_without_effect(llama, make_subspace):
+    def closed(width, rank):
+        return Intervention(Rotation(width, rank), Swap(), SigmoidMask(rank, init=-1.0), name="dbm")
+
+    with pytest.raises(CapabilityError, match=r"'dbm' leaves no coordinate open.*smaller intervention.weight"):
+        steer(llama, make_subspace(llama, make=closed))
+
+
 @pytest.mark.parametrize("factor", [0, 0.0, float("nan"), float("inf"), [1.0, 0.0], [], [[1.0]]])
 def test_unusable_factors(llama, make_subspace, factor):
     with pytest.raises(InputError, match="steering factor must") as error:
@@ -266,7 +275,7 @@ def test_what_a_method_cannot_do(llama, make_subspace):
         steer(llama, subspace, op="as_trained")
     with pytest.raises(CapabilityError, match=r"cannot be steered with 'typo'"):
         steer(llama, subspace, op="typo")
-    with pytest.raises(InputError, match="operation 'ablate' has no factor"):
+    with pytest.raises(CapabilityError, match="operation 'ablate' has no factor"):
         steer(llama, subspace, 2.0, op="ablate")
     with pytest.raises(InputError, match="value= replaces the factor"):
         steer(llama, subspace, 2.0, value=[1.0, 1.0])
