@@ -223,7 +223,7 @@ def test_biases_that_a_shift_brings_are_in_the_config(tmp_path) -> None:
 def test_factors_values_and_operations_are_those_of_steering() -> None:
     model, ones = model_of("gpt2"), torch.ones(2)
     learned = at("mlp_output", lambda _: Swap())(model)
-    known = Factors(2 * ones, -ones, ones, ones, ones, (" she", " he"), 4)
+    known = Factors(2 * ones, -ones, ones, ones, ones, (" she", " he"), 4, 1.0)
     learned = Subspace(learned.interventions, learned.model, (known,))
     ways: list[dict[str, Any]] = [
         {"factor": 1.5}, {"factor": -2.0}, {"value": [1.0, -3.0]}, {"op": "add", "factor": -1.0}, {"op": "ablate"},
