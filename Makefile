@@ -6,6 +6,7 @@ PYTHON ?= python3.11
 VENV ?= .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.das-installed
+PEERS := tests/parity/peers.txt
 ARGS ?=
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
@@ -38,10 +39,11 @@ $(PY):
 	@echo "creating $(VENV) with $(PYTHON)"
 	@$(PYTHON) -m venv $(VENV) >/dev/null 2>&1 || $(PYTHON) -m venv --clear --without-pip $(VENV)
 
-$(STAMP): pyproject.toml constraints.txt | $(PY)
+$(STAMP): pyproject.toml constraints.txt $(PEERS) | $(PY)
 	@$(PY) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m pip --python $(PY) install -q pip
 	@echo "installing das and its dependencies into $(VENV) (a few minutes the first time)"
 	@$(PY) -m pip install --progress-bar off -c constraints.txt -e '.[dev]' \
 		| awk '/^ *Downloading .* MB/ { print "  " $$2, $$3, $$4 } \
 		       /^Installing collected/ { print "  unpacking", NF - 3, "packages" } { fflush() }'
+	@$(PY) -m pip install -q --no-deps -r $(PEERS)
 	@touch $@
