@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -17,9 +18,10 @@ class Factors:
     Attributes:
         positive, negative: mean coordinates (rank,) of the positive and the negative value.
         positive_spread, negative_spread: standard deviations (rank,).
-        maximum: largest coordinate (rank,) at any token of a prompt of the positive value.
+        maximum: largest coordinate (rank,) at any token read, in prompts of the positive value.
         labels: what the two values are called, (positive, negative).
         count: prompts per value.
+        deviation: pooled standard deviation along the line through the two means; the same in any basis.
     """
 
     positive: Vector
@@ -29,12 +31,17 @@ class Factors:
     maximum: Vector
     labels: tuple[str, str]
     count: int
+    deviation: float
 
     @property
     def gap(self) -> float:
         """Distance between the means in pooled standard deviations along the line through them."""
-        line = self.positive - self.negative
-        length = line.norm().clamp(min=1e-12)
-        pooled = (self.positive_spread**2 + self.negative_spread**2) / 2
-        deviation = ((line / length) ** 2 * pooled).sum().sqrt()
-        return float(length / deviation.clamp(min=1e-12))
+        return float((self.positive - self.negative).norm()) / max(self.deviation, 1e-12)
+
+
+def deviation_between(positive: Float[Tensor, "prompt rank"], negative: Float[Tensor, "prompt rank"]) -> float:
+    """Pooled standard deviation of two sets of coordinates along the line through their means."""
+    line = positive.mean(0) - negative.mean(0)
+    line = line / line.norm().clamp(min=1e-12)
+    variances = [(side @ line).var(unbiased=False) for side in (positive, negative)]
+    return float(torch.stack(variances).mean().sqrt())

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from das.errors import PositionError
+from das.errors import PositionError, UnknownChoiceError
 from das.finder import Mentions as Mentions
 from das.finder import SpanFinder as SpanFinder
 
@@ -162,6 +162,10 @@ class Site:
     source_positions: str | Mapping[str, str] | None = None
     heads: tuple[int, ...] | None = None
     side: str = "output"
+
+    def __post_init__(self) -> None:
+        if self.side not in ("input", "output"):
+            raise UnknownChoiceError("side of a site", self.side, ("input", "output"))
 
     def read(self, source: str = SOURCE) -> Site:
         """Where a source is read.

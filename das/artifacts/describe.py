@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from das.errors import ArtifactError
+from das.errors import ArtifactError, DasError
 from das.factors import Factors
 from das.interventions.serial import from_spec, to_spec
 from das.interventions.sets import InterventionSet, Placement
@@ -48,7 +48,7 @@ def describe_interventions(interventions: InterventionSet) -> list[dict[str, Any
 def _describe_factors(factors: Factors) -> dict[str, Any]:
     shown = {name: getattr(factors, name).tolist() for name in _VECTORS if len(factors.positive) <= _SHOWN}
     labels = {"positive_label": factors.labels[0], "negative_label": factors.labels[1]}
-    return {**labels, "count": factors.count, "gap": factors.gap, "for_people": shown}
+    return {**labels, "count": factors.count, "deviation": factors.deviation, "gap": factors.gap, "for_people": shown}
 
 
 def tensors_of(interventions: InterventionSet, factors: Known) -> dict[str, Tensor]:
@@ -79,7 +79,11 @@ def rebuild(
         interventions = InterventionSet(entries)
         interventions.load_state_dict({k: v for k, v in tensors.items() if not k.startswith("factors.")})
         factors = tuple(_factors(i, site["factors"], interventions[i].rank, tensors) for i, site in enumerate(sites))
-    except (KeyError, TypeError, AttributeError, RuntimeError) as error:
+        if stray := sorted(tensors.keys() - tensors_of(interventions, factors).keys()):
+            raise KeyError(f"tensors that nothing describes: {', '.join(stray)}")
+    except DasError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise ArtifactError("the artifact's files do not fit each other", got=str(error)[:300]) from error
     if any((site["width"], site["rank"]) != (x.width, x.rank) for site, x in zip(sites, interventions, strict=True)):
         stated = str([(site["width"], site["rank"]) for site in sites])
@@ -94,9 +98,9 @@ def _factors(i: int, described: Mapping[str, Any] | None, rank: int, tensors: Ma
         return None
     labels = (str(described["positive_label"]), str(described["negative_label"]))
     vectors = {name: tensors[f"factors.{i}.{name}"] for name in _VECTORS}
-    if any(v.shape != (rank,) for v in vectors.values()):
+    if any(v.shape != (rank,) or not v.is_floating_point() for v in vectors.values()):
         raise KeyError(f"factors of rank {rank}")
-    return Factors(**vectors, labels=labels, count=int(described["count"]))
+    return Factors(**vectors, labels=labels, count=int(described["count"]), deviation=float(described["deviation"]))
 
 
 def plain(value: Any) -> Any:

@@ -23,18 +23,19 @@ FORMAT_VERSION = 1
 CONFIG, TENSORS = "das_config.json", "interventions.safetensors"
 
 
-def write(path: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
-    """Write one artifact into a new folder."""
-    path.mkdir(parents=True)
+def write(path: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
+    """Write one artifact into a new folder; returns its hash."""
+    path.mkdir(parents=True, exist_ok=True)
     blob = save_tensors({k: v.detach().cpu().contiguous() for k, v in tensors.items()})
     full = {"format_version": FORMAT_VERSION, **config, "tensors_sha256": hashlib.sha256(blob).hexdigest()}
     full["config_sha256"] = config_hash(full)
     (path / TENSORS).write_bytes(blob)
-    (path / CONFIG).write_text(json.dumps(full, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-    (path / "README.md").write_text(card(full))
+    (path / CONFIG).write_text(json.dumps(full, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+    (path / "README.md").write_text(card(full), encoding="utf-8")
+    return str(full["config_sha256"])
 
 
-def replace_folder(path: Path, overwrite: bool, fill: Callable[[Path], None]) -> None:
+def replace_folder(path: Path, overwrite: bool, fill: Callable[[Path], Any]) -> None:
     """Fill a fresh folder and move it to `path`: a crash leaves the old artifact there, or beside it as PATH.old.
 
     Raises:
@@ -65,8 +66,8 @@ def read(path: Path, allow_tampered: bool) -> tuple[dict[str, Any], dict[str, Te
     if not (path / CONFIG).is_file() or not (path / TENSORS).is_file():
         raise ArtifactError("no subspace here", got=str(path), remedy=f"give a folder with {CONFIG} and {TENSORS}")
     try:
-        config = json.loads((path / CONFIG).read_text())
-    except json.JSONDecodeError as error:
+        config = json.loads((path / CONFIG).read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:  # no UTF-8, no JSON, or nested without end
         raise ArtifactError(f"{CONFIG} is not valid JSON", got=str(error)) from error
     if not isinstance(config, dict) or config.get("format_version") != FORMAT_VERSION:
         got = config.get("format_version") if isinstance(config, dict) else config
@@ -84,6 +85,26 @@ def read(path: Path, allow_tampered: bool) -> tuple[dict[str, Any], dict[str, Te
         return config, load_tensors(blob)
     except Exception as error:  # safetensors raises its own, undocumented exception types
         raise ArtifactError(f"{TENSORS} cannot be read", got=str(error)) from error
+
+
+def controls_of(path: Path, config: Mapping[str, Any], allow_tampered: bool) -> dict[str, Path]:
+    """Name -> folder of every control that was saved with an artifact.
+
+    Raises:
+        ArtifactError: a control is missing, or is not the one that was saved here under its name.
+    """
+    recorded = config.get("controls")
+    if not isinstance(recorded, dict) or not all(str(name).isidentifier() for name in recorded):
+        raise ArtifactError("the artifact does not say which controls it has", got=str(recorded)[:200])
+    folders = {name: path / "controls" / name for name in recorded}
+    for name, folder in folders.items():
+        found, _ = read(folder, allow_tampered)
+        if found["config_sha256"] != recorded[name] and not allow_tampered:
+            raise ArtifactError(
+                f"control {name!r} is not the one that was saved with this artifact", got=str(folder),
+                remedy="get an intact copy, or pass allow_tampered=True if the change was yours",
+            )  # fmt: skip
+    return folders
 
 
 def config_hash(config: Mapping[str, Any]) -> str:

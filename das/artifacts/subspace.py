@@ -24,7 +24,7 @@ import das
 from das.artifacts import storage
 from das.artifacts.describe import describe_interventions, describe_sites, plain, rebuild, tensors_of
 from das.artifacts.model_card import ModelCard
-from das.errors import ArtifactError
+from das.errors import ArtifactError, DasError
 from das.factors import Factors
 from das.featurizers.base import Spanning
 from das.interventions.sets import InterventionSet
@@ -111,13 +111,14 @@ class Subspace:
         storage.replace_folder(path, overwrite, self._write)
         return path
 
-    def _write(self, path: Path) -> None:
-        storage.write(path, self.describe(), tensors_of(self.interventions, self.factors))
-        for name, control in self.controls.items():
-            control._write(path / "controls" / name)
+    def _write(self, path: Path) -> str:
+        hashes = {name: control._write(path / "controls" / name) for name, control in sorted(self.controls.items())}
+        return storage.write(
+            path, {**self.describe(), "controls": hashes}, tensors_of(self.interventions, self.factors)
+        )
 
     def describe(self) -> dict[str, Any]:
-        """The artifact's configuration as plain data."""
+        """The artifact's configuration as plain data, controls apart."""
         return {
             "library_name": "das",
             "das_version": das.__version__,
@@ -128,7 +129,6 @@ class Subspace:
             "span_finder": None if self.finder is None else self.finder.to_json(),
             "training": plain(self.training),
             "metrics": plain(self.metrics),
-            "controls": sorted(self.controls),
         }
 
     @classmethod
@@ -166,8 +166,8 @@ class Subspace:
         if model is not None and not allow_model_mismatch:
             subspace.check(model)
         flags: dict[str, Any] = {"allow_non_orthonormal": allow_non_orthonormal, "allow_tampered": allow_tampered}
-        controls = {name: cls.load(path / "controls" / name, **flags) for name in config["controls"]}
-        return replace(subspace, controls=controls)
+        folders = storage.controls_of(path, config, allow_tampered)
+        return replace(subspace, controls={name: cls.load(folder, **flags) for name, folder in folders.items()})
 
     @classmethod
     def _from_plain(cls, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Subspace:
@@ -177,7 +177,9 @@ class Subspace:
             return cls(
                 interventions, ModelCard(**config["base_model"]), factors,
                 None if finder is None else SpanFinder.from_json(finder),
-                config["task"], config["training"], config["metrics"],
+                config["task"], dict(config["training"]), dict(config["metrics"]),
             )  # fmt: skip
-        except (KeyError, TypeError, AttributeError) as error:
+        except DasError:
+            raise
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ArtifactError("the artifact's description is incomplete", got=str(error)) from error

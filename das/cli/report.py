@@ -114,6 +114,13 @@ def summary(metrics: Mapping[str, Any]) -> list[str]:
             "shuffled labels is a floor to beat, not a zero: labels that cannot be predicted still reward moving along "
             "the direction that decides"
         )
+    wrong, right = (metrics.get(f"{prefix}iia_changed", 0.0) for prefix in ("control/wrong_site/", ""))
+    if wrong >= max(right, _LITTLE):
+        where = metrics.get("control/wrong_site/positions")
+        lines.append(
+            f"the wrong site ({where}) flips {_percent(wrong)}: this layer also keeps what decides there, so it is no "
+            "control; give controls.wrong_positions, or train there"
+        )
     return lines
 
 

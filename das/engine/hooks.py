@@ -56,12 +56,16 @@ def spliced(visits: Sequence[tuple[BoundSite, Visitor]], expected: int | None = 
 
 
 def attach(stack: ExitStack, bound: BoundSite, visitor: Visitor) -> None:
-    """Register one visitor at one site; closing `stack` removes it."""
+    """Register one visitor at one site; closing `stack` removes it.
+
+    A deep copy of the module takes its hooks along; in there they do nothing.
+    """
     residual: list[Tensor] = []
     if bound.residual is not None:
 
         def remember(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            residual[:] = [_find_input(args, kwargs)]
+            if module is bound.residual:
+                residual[:] = [_find_input(args, kwargs)]
 
         stack.callback(bound.residual.register_forward_pre_hook(remember, with_kwargs=True).remove)
 
@@ -71,14 +75,15 @@ def attach(stack: ExitStack, bound: BoundSite, visitor: Visitor) -> None:
     if bound.side == "input":
 
         def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            new = replaced(_find_input(args, kwargs))
+            new = replaced(_find_input(args, kwargs)) if module is bound.module else None
             return None if new is None else _with_input(args, kwargs, new)
 
         handle = bound.module.register_forward_pre_hook(before, with_kwargs=True, prepend=True)
     else:
 
         def after(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
-            new = replaced(output[0] if isinstance(output, tuple | list) else output)
+            full = output[0] if isinstance(output, tuple | list) else output
+            new = replaced(full) if module is bound.module else None
             if new is None:
                 return None
             return (new, *output[1:]) if isinstance(output, tuple | list) else new

@@ -7,8 +7,10 @@ order in which they were asked for (whatever the order of removal), and is gone 
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from types import MethodType
 from typing import Any, final
 from weakref import ReferenceType, WeakKeyDictionary, ref
 
@@ -57,7 +59,9 @@ def _found(model: nn.Module) -> Hub | None:
 
 @final
 class Hub:
-    """Hooks and the wrapped `generate` of one model.
+    """Hooks and the wrapped `generate` of one model. A deep copy of the model is not steered.
+
+    Several threads may call `generate`, one after the other; forwards of one's own are for one thread.
 
     Args:
         model: what is steered; untouched while no run is added.
@@ -70,6 +74,11 @@ class Hub:
         self._given: Given | None = None
         self._plans: dict[int, tuple[Table, ...]] = {}
         self._forwards = 0
+        self._lock = threading.RLock()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Hub:
+        """Hooks that a copied model took along still point here, and do nothing for it."""
+        return self
 
     def add(self, run: Run) -> None:
         """Start a steering, after those that are active."""
@@ -113,6 +122,8 @@ class Hub:
             self._runs, self._stack = runs, stack.pop_all()
 
     def _before(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if model is not self._model:
+            return
         self._forwards += 1
         call = read_call(model, args, kwargs, self._given)
         for run in self._runs:
@@ -124,6 +135,8 @@ class Hub:
             run.begin(call, plan)
 
     def _after(self, model: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        if model is not self._model:
+            return
         wrong = None
         for run in self._runs:
             try:
@@ -139,10 +152,7 @@ class Hub:
         own = vars(model).get("generate")
         original: Callable[..., Any] = model.generate
 
-        @functools.wraps(original)
-        def generate(*args: Any, **kwargs: Any) -> Any:
-            with self._generating(named(original, args, kwargs)):
-                return original(*args, **kwargs)
+        generate = _Generate(self, model, original)
 
         def restore() -> None:
             if vars(model).get("generate") is generate:
@@ -155,8 +165,12 @@ class Hub:
         return restore
 
     @contextmanager
-    def _generating(self, arguments: Mapping[str, Any]) -> Iterator[None]:
+    def generating(self, arguments: Mapping[str, Any]) -> Iterator[None]:
         """Know the prompts for the duration of one `generate`."""
+        with self._lock:
+            yield from self._known(arguments)
+
+    def _known(self, arguments: Mapping[str, Any]) -> Iterator[None]:
         if not self._runs:  # a wrapper that outlived its steering because something else wrapped it in turn
             yield
             return
@@ -173,3 +187,22 @@ class Hub:
                 )
         finally:
             self._given, self._plans = outer
+
+
+class _Generate:
+    """`generate` of a steered model: tells the hub which prompts it is given."""
+
+    def __init__(self, hub: Hub, model: nn.Module, original: Callable[..., Any]) -> None:
+        self._hub, self._model, self._original = hub, model, original
+        functools.update_wrapper(self, original)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        with self._hub.generating(named(self._original, args, kwargs)):
+            return self._original(*args, **kwargs)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Callable[..., Any]:
+        """A copied model gets its own, unsteered one."""
+        copied = memo.get(id(self._model))
+        if copied is None or not isinstance(self._original, MethodType):
+            return self._original
+        return MethodType(self._original.__func__, copied)

@@ -76,7 +76,7 @@ class Run:
         prompts = self.prompts
         if prompts is not None:
             expand_rows(torch.zeros(len(prompts)), given.mask.shape[0], "prompts")
-            _check_bound(prompts, given.ids, given.mask)
+            _check_bound(prompts, given.ids, given.mask, whole=True)
         return self._tables(self.reader.from_ids(given.ids, given.mask) if prompts is None else prompts, given.mask)
 
     def begin(self, call: Call, plan: tuple[Table, ...] | None) -> None:
@@ -116,7 +116,7 @@ class Run:
         if self.prompts is not None:
             expand_rows(torch.zeros(len(self.prompts)), call.rows, "prompts")
             if call.starts_empty:
-                _check_bound(self.prompts, call.ids, _valid(call))
+                _check_bound(self.prompts, call.ids, _valid(call), whole=False)
             return self._tables(self.prompts, call.positions)
         needing = next((spec.text for spec in self.specs if spec.needs_prompt), None)
         if call.starts_empty and (needing is None or _is_whole(call)):
@@ -193,14 +193,17 @@ def _is_whole(call: Call) -> bool:
     return bool((((valid.long().cumsum(1) - 1) == call.positions) | ~valid).all())
 
 
-def _check_bound(prompts: Sequence[EncodedPrompt], ids: Tensor | None, mask: Tensor) -> None:
-    """Raise InputError where a row of ids is not the prompt that was bound to it."""
+def _check_bound(prompts: Sequence[EncodedPrompt], ids: Tensor | None, mask: Tensor, whole: bool) -> None:
+    """Raise InputError where a row of ids is not the prompt that was bound to it.
+
+    A bare forward may hold part of a prompt, or more than it (teacher forcing); `generate` is given it whole.
+    """
     if ids is None:
         return
     each = ids.shape[0] // len(prompts)
     for i, (row, real) in enumerate(zip(ids, mask, strict=True)):
         found, prompt = row[real].tolist(), prompts[i // each]
-        n = min(len(found), len(prompt))
+        n = max(len(found), len(prompt)) if whole else min(len(found), len(prompt))
         if tuple(found[:n]) != prompt.ids[:n]:
             raise InputError(
                 f"row {i} is not the prompt that was bound to it",

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import logging
+import zipfile
 from pathlib import Path
+
+log = logging.getLogger("das.training")
 
 FOLDER = "checkpoints"
 
 
 def newest_checkpoint(run_dir: Path | None) -> Path | None:
-    """The checkpoint to resume from, if there is one."""
-    found = _by_age(run_dir)
-    return found[-1] if found else None
+    """The checkpoint to resume from, if there is one; files that were cut short are passed over, and said to be."""
+    for file in reversed(_by_age(run_dir)):
+        if zipfile.is_zipfile(file):
+            return file
+        log.warning("checkpoint %s is damaged and passed over", file)
+    return None
 
 
 def keep_newest(run_dir: Path | None) -> None:

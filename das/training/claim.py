@@ -12,6 +12,7 @@ from das.artifacts.describe import describe_interventions, plain
 from das.data.dataset import PairDataset
 from das.errors import RunExistsError
 from das.interventions.sets import InterventionSet
+from das.models.fingerprint import fingerprint
 from das.training.problem import Problem
 from das.training.recipe import Recipe
 
@@ -46,6 +47,7 @@ def claim(folder: Path, problem: Problem, recipe: Recipe, interventions: Interve
 def _described(problem: Problem, recipe: Recipe, interventions: InterventionSet, data: PairDataset) -> dict[str, Any]:
     trainer = {k: v for k, v in asdict(recipe.trainer).items() if k not in _FREE}
     found = {
+        "model": fingerprint(problem.model),
         "task": problem.task.name,
         "sites": [str(site) for site in recipe.sites],
         "interventions": describe_interventions(interventions),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -11,8 +12,8 @@ from safetensors.torch import load_file, save_file
 from das.artifacts import storage
 from das.artifacts.model_card import ModelCard
 from das.artifacts.subspace import Subspace
-from das.errors import ArtifactError, UnknownChoiceError
-from das.factors import Factors
+from das.errors import ArtifactError, SiteError, UnknownChoiceError
+from das.factors import Factors, deviation_between
 from das.interventions.sets import InterventionSet
 from das.methods.das import das
 from das.types import Site, SpanFinder
@@ -29,7 +30,7 @@ def subspace(model, rank: int = 2, **more) -> Subspace:
         name: torch.arange(rank) + float(i)
         for i, name in enumerate(("positive", "negative", "positive_spread", "negative_spread", "maximum"))
     }
-    factors = Factors(**vectors, labels=(" she", " he"), count=7)
+    factors = Factors(**vectors, labels=(" she", " he"), count=7, deviation=0.5)
     learned = InterventionSet([(Site(1, positions="span:name", source_positions="last"), das(32, rank))])
     return Subspace(
         learned, ModelCard.of(model), (factors,), SpanFinder("name", ("Tim", "Lily")), "toy",
@@ -194,9 +195,74 @@ def test_what_people_read_of_the_factors_is_not_what_is_loaded(model, tmp_path):
 
 
 def test_the_gap_is_measured_along_the_line_through_the_means():
-    def factors(spread: list[float]) -> Factors:
-        mean, deviation = torch.tensor([1.0, 0.0]), torch.tensor(spread)
-        return Factors(mean, -mean, deviation, deviation, mean, (" she", " he"), 3)
+    torch.manual_seed(0)
+    noise = torch.randn(5000, 2) @ torch.tensor([[0.1, 0.0], [5.0, 100.0]])
+    shift, turn = torch.tensor([1.0, 0.0]), torch.linalg.qr(torch.randn(2, 2)).Q
+    positive, negative = noise + shift, noise - shift
+    along = noise[:, 0].std(unbiased=False)
+    assert deviation_between(positive, negative) == pytest.approx(float(along), rel=1e-5)
+    assert deviation_between(positive @ turn, negative @ turn) == pytest.approx(float(along), rel=1e-3)
+    known = Factors(shift, -shift, shift, shift, shift, (" she", " he"), 3, 0.1)
+    assert known.gap == pytest.approx(20.0)
 
-    assert factors([0.1, 100.0]).gap == pytest.approx(20.0)
-    assert factors([2.0, 0.0]).gap == pytest.approx(1.0)
+
+def test_a_control_is_the_one_that_was_saved_under_its_name(model, tmp_path):
+    controls = {"wrong_site": subspace(model), "shuffled_labels": subspace(model, rank=3)}
+    subspace(model, controls=controls).save(tmp_path / "a")
+    assert set(Subspace.load(tmp_path / "a").controls) == set(controls)
+    held = tmp_path / "a" / "controls"
+    shutil.rmtree(held / "shuffled_labels")
+    with pytest.raises(ArtifactError, match="no subspace here"):
+        Subspace.load(tmp_path / "a")
+    shutil.copytree(held / "wrong_site", held / "shuffled_labels")
+    with pytest.raises(ArtifactError, match="'shuffled_labels' is not the one"):
+        Subspace.load(tmp_path / "a")
+    assert set(Subspace.load(tmp_path / "a", allow_tampered=True).controls) == set(controls)
+
+
+BROKEN = {
+    "controls are a number": lambda c: c.update(controls=5),
+    "controls are none": lambda c: c.update(controls=None),
+    "a control outside": lambda c: c.update(controls={"../../other": "0"}),
+    "count is a word": lambda c: c["sites"][0]["factors"].update(count="x"),
+    "metrics are none": lambda c: c.update(metrics=None),
+    "training is none": lambda c: c.update(training=None),
+    "a side that does not exist": lambda c: c["sites"][0].update(side="sideways"),
+}
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_a_broken_description_is_an_artifact_error_even_where_its_hash_is_right(model, tmp_path, what):
+    path = subspace(model).save(tmp_path / "a")
+    edit_config(path, BROKEN[what])
+    config = json.loads((path / "das_config.json").read_text())
+    config["config_sha256"] = storage.config_hash(config)
+    (path / "das_config.json").write_text(json.dumps(config))
+    with pytest.raises((ArtifactError, SiteError, UnknownChoiceError)):
+        Subspace.load(path)
+
+
+@pytest.mark.parametrize("text", [b"\xff\xfe{", b"[" * 100_000])
+def test_a_configuration_that_is_no_json_text_is_an_artifact_error(model, tmp_path, text):
+    path = subspace(model).save(tmp_path / "a")
+    (path / "das_config.json").write_bytes(text)
+    with pytest.raises(ArtifactError, match="not valid JSON"):
+        Subspace.load(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda t: t.update({"factors.0.positive": torch.zeros(3)}),
+        lambda t: t.update({"factors.0.positive": torch.zeros(2, dtype=torch.long)}),
+        lambda t: t.update({"factors.7.positive": torch.zeros(2)}),
+    ],
+    ids=["another rank", "integers", "of no site"],
+)
+def test_factor_tensors_must_fit(model, tmp_path, change):
+    path = subspace(model).save(tmp_path / "a")
+    tensors = load_file(path / "interventions.safetensors")
+    change(tensors)
+    save_file(tensors, path / "interventions.safetensors")
+    with pytest.raises(ArtifactError, match="do not fit each other"):
+        Subspace.load(path, allow_tampered=True)

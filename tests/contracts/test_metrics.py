@@ -9,6 +9,7 @@ import torch
 
 from das.batch import PairBatch
 from das.metrics.base import SplitMean
+from das.metrics.iia_full_vocab import IIAFullVocab
 from das.outputs import Outputs
 from tests.contracts.groups import made, names
 from tests.contracts.test_objectives import VOCAB, batch_of, logits
@@ -50,3 +51,12 @@ def test_independent_of_batch_split_and_order(name):
         parts.update(Outputs(x[rows]), take(b, rows))
     assert parts.compute() == pytest.approx(whole.compute())
     assert set(whole.compute()) == {name, f"{name}_changed", f"{name}_unchanged"}
+
+
+def test_over_the_vocabulary_every_token_of_a_label_counts():
+    two = torch.ones(3, 2, dtype=torch.bool)
+    two[2, 1] = False
+    b = batch_of(two)
+    sure = 50.0 * torch.nn.functional.one_hot(b.label_ids, VOCAB).float()
+    sure[1:, 1] *= -1  # the second token is wrong in row 1, and does not exist in row 2
+    assert IIAFullVocab()(Outputs(sure), b).tolist() == [1.0, 0.0, 1.0]

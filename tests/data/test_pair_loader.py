@@ -201,3 +201,15 @@ def test_a_run_killed_again_and_again_sees_what_an_uninterrupted_one_sees(data, 
         assert seen == full[start:], f"killed after every {every} steps, resumed from step {step}"
         if step == last:
             break
+
+
+def test_draws_depend_on_seed_epoch_and_row_alone(data):
+    def draws(seed: int, epoch: int, size: int) -> dict[int, float]:
+        loader = PairLoader(data, size, seed)
+        loader.set_epoch(epoch)
+        return {int(r): float(d) for b in loader for r, d in zip(b.rows, b.draw, strict=True)}
+
+    known = draws(0, 0, 4)
+    assert draws(0, 0, 3) == known and len(set(known.values())) == len(known)
+    for other in (draws(0, 1, 4), draws(1, 0, 4)):
+        assert all(known[row] != other[row] for row in known)

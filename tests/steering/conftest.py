@@ -67,7 +67,7 @@ def _subspace(
         torch.manual_seed(5)
         made = [(site, make(width, rank)) for site in sites or (Site(1, "block_output", positions),)]
     ones, step = torch.ones(rank), 0.1 * torch.arange(rank)
-    known = Factors(level * ones + step, -level * ones + step, ones, ones, 2 * level * ones, (" she", " he"), 4)
+    known = Factors(level * ones + step, -level * ones + step, ones, ones, 2 * level * ones, (" she", " he"), 4, 1.0)
     finder = SpanFinder("name", ("Tim", "Sue", "Bob"))
     interventions = InterventionSet(made).requires_grad_(False)
     return Subspace(

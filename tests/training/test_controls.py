@@ -37,7 +37,7 @@ from das.training.loop import TrainerSettings, prepared
 from das.training.problem import DataSettings, Problem
 from das.training.settings import FitSettings
 from das.training.shuffle import shuffled
-from das.types import Site
+from das.types import CounterfactualPair, Prompt, Site
 from tests.toy import save_toy_model
 
 SITE = Site(1, positions="span:name")
@@ -130,6 +130,18 @@ def test_where_every_token_is_right_there_is_no_wrong_site(problem, positions):
         elsewhere(problem, recipe(RANK2, replace(SITE, positions=positions)), "last")
 
 
+def test_one_row_that_shares_a_token_makes_a_site_no_other_site(problem):
+    short, long = (" ".join(["Tim"] + ["ran"] * n) for n in (0, 3))
+    spans = {"name": ((0, 3),)}
+    rows = [
+        CounterfactualPair(Prompt(t, spans), {"source": Prompt(t, spans)}, " he", " she") for t in (long, short, long)
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Problem, "dataset", lambda self, split, x: self.pairs(rows, x, None))
+        with pytest.raises(CapabilityError, match="no other positions"):
+            elsewhere(problem, recipe(), "last")
+
+
 def test_the_wrong_site_is_trained_where_it_says(problem):
     [wrong] = control("wrong_site").make(trial(problem))
     assert wrong.placements[0].write.positions == "last" and not any(p.requires_grad for p in wrong.parameters())
@@ -140,7 +152,7 @@ def test_the_wrong_site_is_trained_where_it_says(problem):
 def test_shuffling_takes_every_label_from_another_pair(problem):
     for method, objective in ((RANK2, CounterfactualCE()), (partial(cdas, rank=2), JSD())):
         placed = recipe(method).place(problem)
-        data = problem.dataset("train", placed, objective.needs.rows)
+        data = problem.dataset("train", placed, objective.needs)
         mixed = shuffled(problem, data, placed, 0)
         assert len(mixed) == len(data) and mixed.group == data.group
         known = [(e.pair.sources["source"], e.pair.counterfactual_label, e.label_ids) for e in data.examples]

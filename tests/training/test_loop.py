@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import logging
 import signal
+from copy import deepcopy
 from dataclasses import replace
 from functools import partial
+from typing import final
 
 import pytest
+import torch
 from pytorch_lightning.callbacks import Callback
 
-from das.errors import InputError
+from das.errors import InputError, RunExistsError
 from das.methods.das import das
+from das.metrics.logit_difference import LogitDifference
 from das.models.load import load_model
 from das.tasks.name_gender import NameGender
 from das.training.callbacks import Reports
 from das.training.controls.run import ControlSettings
+from das.training.evaluate import evaluate
 from das.training.fit import fit
-from das.training.loop import TrainerSettings
-from das.training.problem import DataSettings
+from das.training.loop import TrainerSettings, prepared
+from das.training.problem import DataSettings, Problem
 from das.training.settings import FitSettings
 from das.types import Site
 from tests.toy import save_toy_model
@@ -71,3 +76,47 @@ def test_reports_come_at_their_time(model, caplog):
 def test_trainer_settings_are_refused_early(wrong):
     with pytest.raises(InputError, match=r"negative|unknown argument"):
         TrainerSettings(**wrong)
+
+
+@final
+class CutShort(Callback):
+    """Ends a run within its fourth step."""
+
+    def on_train_batch_end(self, trainer, *_: object) -> None:
+        """Like Ctrl-C."""
+        if trainer.global_step == 3:
+            raise KeyboardInterrupt
+
+
+def test_a_damaged_checkpoint_is_passed_over(model, tmp_path, caplog):
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, NameGender(), RANK2, SITE, settings=SETTINGS, run_dir=tmp_path, callbacks=[CutShort()])
+    [file] = (tmp_path / "checkpoints").glob("*.ckpt")
+    file.write_bytes(file.read_bytes()[:3000])
+    with caplog.at_level(logging.WARNING, "das"):
+        again = fit(model, NameGender(), RANK2, SITE, settings=SETTINGS, run_dir=tmp_path)
+    fresh = fit(model, NameGender(), RANK2, SITE, settings=SETTINGS)
+    assert "is damaged" in caplog.text and not again.metrics["train/resumed"]
+    assert torch.equal(again.subspace.basis(), fresh.subspace.basis())
+
+
+def test_a_run_is_not_resumed_in_another_model(model, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, NameGender(), RANK2, SITE, settings=SETTINGS, run_dir=tmp_path, callbacks=[CutShort()])
+    other = deepcopy(model)
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.add_(0.1)
+    with pytest.raises(RunExistsError, match="model: "):
+        fit(other, NameGender(), RANK2, SITE, settings=SETTINGS, run_dir=tmp_path)
+
+
+def test_validation_numbers_are_of_the_validation_entities(model):
+    metrics = {"gap": LogitDifference()}
+    found = fit(model, NameGender(), RANK2, SITE, settings=SETTINGS, metrics=metrics)
+    problem, ways = Problem(model, NameGender(), data=SETTINGS.data), found.subspace.interventions
+    for split, prefix in (("val", "val/"), ("test", "")):
+        data = problem.dataset(split, ways)
+        ready = prepared(problem.engine(ways), data, SETTINGS.trainer)
+        want = evaluate(ready, data, ways, metrics, 8)
+        assert found.metrics[f"{prefix}gap"] == pytest.approx(want["gap"], abs=1e-5)

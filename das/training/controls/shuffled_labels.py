@@ -19,7 +19,7 @@ from das.training.learn import learn
 @final
 @dataclass(frozen=True)
 class ShuffledLabels:
-    """Labels that mean nothing."""
+    """Labels that cannot be predicted; they still reward moving along the direction that decides, so no zero."""
 
     title = "shuffled labels"
     meaning = "the same training with the answers dealt out at random"

@@ -1,7 +1,8 @@
-"""Wrong site: the same method made at other positions, where what it looks for should not be.
+"""Wrong site: the same method made at other positions of the same layers.
 
 Positions that share a token with the right ones in any test prompt do not count as other. "last" is tried first (or
-what `controls.wrong_positions` says), then the first prompt token.
+what `controls.wrong_positions` says), then the first prompt token. Whether what is looked for is absent there is for
+the user to say: in late layers the last token carries the answer; reports remark on a wrong site that works.
 """
 
 from __future__ import annotations
