@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 
 from das.cli.config import Config
-from das.cli.report import iia_table, steer_command, summary
+from das.cli.report import iia_table, steer_command, steering_lines, summary
 from das.cli.terminal import console, say
 from das.cli.train import Run, train
 from das.tasks.base import ConceptTask
@@ -22,6 +22,8 @@ def job(cfg: Config) -> None:
     run = train(cfg)
     _results(out, run)
     _texts(out, run)
+    for line in (*steering_lines(run.metrics, run.parts.task, run.parts.steering.factor), ""):
+        say(out, line)
     say(out, f"saved in {run.folder}; try your own text:")
     say(out, f"  {steer_command(run.folder, run.parts.task)}")
 

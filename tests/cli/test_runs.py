@@ -200,10 +200,10 @@ def test_the_demo_on_the_embedded_model(run_das: Callable, tmp_path: Path) -> No
     sizes = ("data.n_train=64", "data.n_val=16", "data.n_test=32", "data.n_contrast=8", "steering.n=4")
     done = run_das("demo", "trainer.max_steps=20", *sizes, f"run_dir={tmp_path / 'demo'}")
     assert done.code == 0, done.err
-    assert done.out.count("unsteered ") == 2 and done.out.count("steered to she") == 2 == done.out.count(
+    assert done.out.count("\nunsteered ") == 2 and done.out.count("steered to she") == 2 == done.out.count(
         "steered to he "
     )
     metrics = read(tmp_path / "demo" / "metrics.json")
     assert metrics["model/accuracy"] > 0.9
     assert metrics["steer/to_positive/flipped"] > 0.5 > metrics["control/random_subspace/steer/to_positive/flipped"]
-    assert "random subspace" in done.out and "das steer subspace=" in done.out
+    assert "random subspace" in done.out and "das steer subspace=" in done.out and "(unsteered 0%, random" in done.out
