@@ -53,7 +53,8 @@ class PairBatch:
     Attributes:
         base: prompt + counterfactual label (all but its last token need be present).
         sources: the same for each named source.
-        writes: for every placement of the InterventionSet, the columns of `base` it writes.
+        writes: for every placement of the InterventionSet, the columns of `base` it writes; then, for every site that
+            the objective watches, its columns.
         reads: for every placement, source name -> the columns of that source it reads; P equals that of `writes`, or
             is 1 and broadcast.
         label_positions: columns of `base` whose logits predict the label tokens, (B, K).

@@ -9,10 +9,18 @@ from typing import Literal
 from torch import Tensor
 
 from das.errors import CapabilityError
-from das.shapes import Logits
+from das.shapes import Activation, Logits, PositionMask
 
 #: "target": the source run whose own distribution is the counterfactual one. "reference": the base, not intervened on.
 FrozenRun = Literal["target", "reference"]
+
+
+@dataclass(frozen=True)
+class Watched:
+    """Activations (B, P, width) of the intervened run at a watched site, with gradient, and which are real (B, P)."""
+
+    activation: Activation
+    mask: PositionMask
 
 
 @dataclass(frozen=True)
@@ -24,11 +32,13 @@ class Outputs:
         runs: logits (B, K, V) of frozen runs that were asked for, without gradient.
         aux: per placement, what its edit, gate and conditioner reported. Names "penalty/..." are scalars that training
             adds to the loss, already weighted by the part that reports them.
+        watched: per watched site, what the intervened run has there.
     """
 
     logits: Logits
     runs: Mapping[FrozenRun, Logits] = field(default_factory=dict)
     aux: tuple[Mapping[str, Tensor], ...] = ()
+    watched: tuple[Watched, ...] = ()
 
     def run(self, name: FrozenRun, wanted_by: str) -> Logits:
         """Logits of a frozen run.

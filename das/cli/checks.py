@@ -15,6 +15,7 @@ from das.interventions.sets import InterventionSet
 from das.models.families import ModelView
 from das.tasks.base import ConceptTask, ContrastTask
 from das.training.controls.wrong_site import elsewhere
+from das.training.learn import check_trainable
 from das.training.measure import Measurable, measurable
 from das.training.problem import Problem
 from das.training.recipe import Recipe
@@ -73,8 +74,9 @@ def _check_training(problem: Problem, recipe: Recipe, interventions: Interventio
     if not interventions.learned:
         return
     if needs.rows == "pairs":
-        pairs = problem.dataset("train", interventions).pairs
-        if "target" in needs.runs and any(pair.target is None for pair in pairs):
+        data = problem.dataset("train", interventions, needs)
+        check_trainable(interventions, needs, data)
+        if "target" in needs.runs and any(pair.target is None for pair in data.pairs):
             raise CapabilityError(
                 "this objective matches the counterfactual run's distribution, and the task's pairs have none",
                 got=f"{type(recipe.objective).__name__} on {problem.task.name}",
@@ -86,7 +88,7 @@ def _check_training(problem: Problem, recipe: Recipe, interventions: Interventio
         return
     drawn = problem.task.contrasts("train", problem.data.n_contrast, problem.seed)
     written = [from_texts(_with_responses(c, problem), problem.encoder) for c in drawn]
-    problem.pairs([w.examples()[0] for w in written] if needs.rows == "elicit" else written, interventions, None)
+    check_trainable(interventions, needs, problem.from_contrasts(written, interventions, needs))
 
 
 def _check_optimizer(recipe: Recipe, interventions: InterventionSet) -> None:

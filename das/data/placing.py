@@ -39,7 +39,10 @@ def placed(encoded: Sequence[Encoded], number: int, where: Where) -> Columns:
             response = len(e.label_ids) - 1
             for name in reads:
                 if name not in e.sources:
-                    raise ConfigError(f"a site reads source {name!r}, which pairs do not have", got=sorted(e.sources))
+                    raise ConfigError(
+                        f"a site reads source {name!r}, which pairs do not have", got=sorted(e.sources),
+                        remedy="name the method's sources as the task's pairs do, or use a task that has them",
+                    )  # fmt: skip
             found = {name: resolve(read, e.sources[name], response) for name, read in reads.items()}
             groups.append((resolve(write, e.base, response), found))
     bound = [name for name in reads if where.aligned and name not in where.free]

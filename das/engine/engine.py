@@ -24,7 +24,7 @@ from das.errors import SiteError
 from das.interventions.base import Intervention
 from das.interventions.sets import InterventionSet, Placement
 from das.models.families import BoundSite, ModelView
-from das.outputs import FrozenRun, Outputs
+from das.outputs import FrozenRun, Outputs, Watched
 from das.types import Site
 
 
@@ -64,21 +64,23 @@ class Engine:
     Args:
         model: a frozen causal LM in eval mode.
         placements: where interventions write and read, in declared order.
+        watch: sites whose activations after the interventions are handed out, at positions that batches say.
 
     Raises:
         SiteError, UnknownChoiceError: a placement does not exist in this model.
     """
 
-    def __init__(self, model: nn.Module, placements: Sequence[Placement]) -> None:
+    def __init__(self, model: nn.Module, placements: Sequence[Placement], watch: Sequence[Site] = ()) -> None:
         self.view = ModelView(model)
         self.placements = tuple(placements)
         self.writes = tuple(self._bind(p.write) for p in placements)
         self.reads = tuple({name: self._bind(site) for name, site in p.reads.items()} for p in placements)
+        self.visited = (*self.writes, *(self._bind(site) for site in watch))
 
     @property
     def block(self) -> int:
         """The lowest block that has to run again after an edit: where forwards resume."""
-        return min(w.block for w in self.writes)
+        return min(site.block for site in self.visited)
 
     @torch.no_grad()
     def sources(self, batch: PairBatch, runs: frozenset[FrozenRun] = frozenset()) -> SourceState:
@@ -125,9 +127,12 @@ class Engine:
         visitors = [
             self._visitor(i, x, batch, origin, sources.reads[i], aux, progress) for i, x in enumerate(interventions)
         ]
+        seen: dict[int, Watched] = {}
+        watch = range(len(self.writes), len(self.visited))
+        visitors += [_watcher(i, _moved(batch.writes[i], origin), seen) for i in watch]
         columns = (batch.label_positions - origin[:, None]).clamp(min=0)
         if state is None:
-            with LOCK, spliced(list(zip(self.writes, visitors, strict=True))):
+            with LOCK, spliced(list(zip(self.visited, visitors, strict=True))):
                 base = batch.base
                 logits = logits_at(self.view, columns, base.ids, base.mask, base.position_ids)
         else:
@@ -136,7 +141,7 @@ class Engine:
             assert resumed is not None
             logits = resumed
         runs = {name: self.head_logits(hidden) for name, hidden in sources.hidden.items()}
-        return Outputs(logits, runs, tuple(aux))
+        return Outputs(logits, runs, tuple(aux), tuple(seen[i] for i in watch))
 
     @torch.no_grad()
     def head_logits(self, hidden: Tensor) -> Tensor:
@@ -152,13 +157,13 @@ class Engine:
 
     def _edit_entry(self, residual: Tensor, visitors: list[Visitor]) -> tuple[Tensor, list[tuple[BoundSite, Visitor]]]:
         """Apply the edits that lie exactly where the forward resumes; return the others for hooks."""
-        now = [i for i, w in enumerate(self.writes) if w.boundary and w.block == self.block]
+        now = [i for i, w in enumerate(self.visited) if w.boundary and w.block == self.block]
         for i in sorted(
-            now, key=lambda i: self.writes[i].side == "input"
+            now, key=lambda i: self.visited[i].side == "input"
         ):  # a block's output precedes the next's input
             edited = visitors[i](residual)
             residual = residual if edited is None else edited
-        return residual, [(w, visitors[i]) for i, w in enumerate(self.writes) if i not in now]
+        return residual, [(w, visitors[i]) for i, w in enumerate(self.visited) if i not in now]
 
     def _visitor(
         self,
@@ -171,7 +176,7 @@ class Engine:
         progress: float,
     ) -> Visitor:
         write = batch.writes[i]
-        where = Positions((write.index - origin[:, None]).clamp(min=0), write.mask)
+        where = _moved(write, origin)
         ctx = Context(
             token_mask=write.mask, position_ids=batch.base.position_ids.gather(1, write.index),
             prompt_mask=write.index <= batch.label_positions[:, :1], factor=batch.factor,
@@ -198,3 +203,15 @@ class Engine:
                 "the output head cannot be intervened on", got=str(site), remedy="use the last block_output"
             )
         return bound
+
+
+def _moved(where: Positions, origin: Tensor) -> Positions:
+    """The same columns, counted from `origin`."""
+    return Positions((where.index - origin[:, None]).clamp(min=0), where.mask)
+
+
+def _watcher(i: int, where: Positions, seen: dict[int, Watched]) -> Visitor:
+    def visit(hidden: Tensor) -> None:
+        seen[i] = Watched(gather_positions(hidden, where.index), where.mask)
+
+    return visit

@@ -99,7 +99,7 @@ def why_not_resumable(engine: Engine) -> str | None:
         return "attention is not causal"
     if view.family not in LAYOUTS:
         return "unknown model family: its state may not be keys and values only"
-    if not all(w.resumable for w in engine.writes):
+    if not all(site.resumable for site in engine.visited):
         return "a site lies before the first block"
     if any(b._forward_hooks or b._forward_pre_hooks for b in view.blocks):
         return "somebody else's hooks sit on the blocks"

@@ -18,7 +18,7 @@ from torch import Tensor
 from das.batch import PairBatch
 from das.outputs import FrozenRun, Outputs
 from das.shapes import LabelMask, Logits
-from das.types import Rows
+from das.types import Rows, Site
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,12 @@ class Needs:
     Attributes:
         rows: the kind of data, see `das.types.Rows`.
         runs: frozen runs whose logits it looks at.
+        watch: sites whose activations in the intervened run it looks at.
     """
 
     rows: Rows = "pairs"
     runs: frozenset[FrozenRun] = frozenset()
+    watch: tuple[Site, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,16 @@
 
 Equation   sum_i weight_i loss_i
 Rows       those of its terms
+Counts     what its first term counts: where others count something else (tokens, pairs), each loss is still the mean
+           over what it counts in a batch, but batches that are accumulated weigh as the first term says
 Raises     ConfigError without terms, or where their rows or factors disagree
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from itertools import islice
 from typing import final
 
 from jaxtyping import Float
@@ -40,7 +44,8 @@ class WeightedSum:
             raise ConfigError("only one term of a sum can choose the steering factors", got=str(factored))
         self.terms, self.weights = dict(terms), dict(weights or {})
         runs = frozenset(run for t in terms.values() for run in t.needs.runs)
-        self.needs = Needs(rows.pop(), runs)
+        watch = tuple(site for t in terms.values() for site in t.needs.watch)
+        self.needs = Needs(rows.pop(), runs, watch)
 
     def factors(self, batch: PairBatch) -> Float[Tensor, " batch"] | None:
         """Those of the term that has any."""
@@ -48,10 +53,10 @@ class WeightedSum:
 
     def __call__(self, outputs: Outputs, batch: PairBatch) -> Loss:
         """The loss of one batch."""
-        losses = {name: term(outputs, batch) for name, term in self.terms.items()}
-        counts = {loss.count for loss in losses.values()}
-        if len(counts) > 1:
-            raise ConfigError("the terms of a sum must count the same things", got=str(sorted(counts)))
+        losses, watched = {}, iter(outputs.watched)
+        for name, term in self.terms.items():
+            own = tuple(islice(watched, len(term.needs.watch)))
+            losses[name] = term(replace(outputs, watched=own), batch)
         first, *others = (self.weights.get(name, 1.0) * loss.total for name, loss in losses.items())
         parts = {name: loss.total.detach() for name, loss in losses.items()}
-        return Loss(sum(others, start=first), counts.pop(), parts)
+        return Loss(sum(others, start=first), next(iter(losses.values())).count, parts)

@@ -75,10 +75,10 @@ def natively_correct(engine: Engine, data: PairDataset, batch_size: int = 64) ->
 
 
 def batches(data: PairDataset, batch_size: int, engine: Engine) -> Iterator[PairBatch]:
-    """All rows in order, on the model's device."""
-    device = engine.view.device
-    for start in range(0, len(data), batch_size):
-        yield data.collate(range(start, min(start + batch_size, len(data)))).to(device)
+    """All rows in order, rows that belong together in one batch, on the model's device."""
+    device, size = engine.view.device, -(-batch_size // data.group) * data.group
+    for start in range(0, len(data), size):
+        yield data.collate(range(start, min(start + size, len(data)))).to(device)
 
 
 def _picks(logits: Tensor, choices: Tensor) -> Tensor:

@@ -9,7 +9,10 @@ from typing import Any
 
 from pytorch_lightning.callbacks import Callback
 
+from das.data.dataset import PairDataset
+from das.errors import CapabilityError
 from das.interventions.sets import InterventionSet
+from das.objectives.base import Needs
 from das.training.claim import claim
 from das.training.loop import Trained, train
 from das.training.problem import Problem
@@ -47,6 +50,7 @@ def learn(
         run_dir: where checkpoints go; an interrupted run of the same recipe continues from the newest.
 
     Raises:
+        CapabilityError: the objective's data cannot teach such interventions anything.
         RunExistsError: `run_dir` was started with something else.
         NonFiniteLossError: the interventions given keep their last good state.
     """
@@ -54,16 +58,39 @@ def learn(
     if not placed.learned:
         return Learned(placed.eval(), Trained(0, 0.0), 0)
     watched = interventions is not None
-    rows = recipe.objective.needs.rows
-    data = problem.dataset("train", placed, rows)
+    needs = recipe.objective.needs
+    data = problem.dataset("train", placed, needs)
+    check_trainable(placed, needs, data)
     if shuffled:
-        data = shuffle(problem, data, placed, recipe.seed)
+        data = shuffle(problem, data, placed, recipe.seed, needs.watch)
     settings = recipe.trainer if watched else replace(recipe.trainer, progress=False, val_every=0)
-    validation = problem.dataset("val", placed, rows) if settings.val_every else None
+    validation = problem.dataset("val", placed, needs) if settings.val_every else None
     if run_dir is not None:
         claim(run_dir, problem, recipe, placed, data)
+    engine = problem.engine(placed, needs.watch)
     trained = train(
-        placed, problem.engine(placed), data, recipe.objective, recipe.optimizer, settings, seed=recipe.seed,
+        placed, engine, data, recipe.objective, recipe.optimizer, settings, seed=recipe.seed,
         validation=validation, logger=logger, run_dir=run_dir, callbacks=callbacks,
     )  # fmt: skip
     return Learned(placed.requires_grad_(False).eval(), trained, len(data))
+
+
+def check_trainable(interventions: InterventionSet, needs: Needs, data: PairDataset) -> None:
+    """Refuse data whose rows want opposite things of what looks the same to the interventions.
+
+    Raises:
+        CapabilityError: interchange pairs without a source, or both directions of preferences without a factor.
+    """
+    names = ", ".join(dict.fromkeys(x.name for x in interventions))
+    changed = set(data.table["changed"])
+    if needs.rows == "pairs" and not interventions.sources and len(changed) == 2:
+        raise CapabilityError(
+            f"{names} reads no source, so it cannot tell which pairs are to change their label and which are not",
+            got="an objective on interchange pairs", remedy="use objective=lm_loss, or a method that interchanges",
+        )  # fmt: skip
+    if needs.rows == "preferences" and not any(x.edit.factor != "none" for x in interventions):
+        raise CapabilityError(
+            f"{names} takes no factor, so it cannot tell which direction a preference is for",
+            got="an objective on preferences of both directions",
+            remedy="use objective.rows=contrast_preferences, or a method that adds (steering_vector)",
+        )  # fmt: skip

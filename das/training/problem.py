@@ -18,9 +18,12 @@ from das.errors import CapabilityError, EmptySplitError, InputError
 from das.interventions.sets import InterventionSet
 from das.models.families import ModelView
 from das.models.load import load_tokenizer
+from das.objectives.base import Needs
 from das.tasks.base import ContrastTask, Task
 from das.training.evaluate import natively_correct
-from das.types import Rows
+from das.types import Site
+
+_PAIRS = Needs()
 
 
 @dataclass(frozen=True)
@@ -86,38 +89,39 @@ class Problem:
         """Where batches go."""
         return self.view.device
 
-    def engine(self, interventions: InterventionSet) -> Engine:
+    def engine(self, interventions: InterventionSet, watch: Sequence[Site] = ()) -> Engine:
         """An engine at the interventions' sites."""
-        return Engine(self.model, interventions.placements)
+        return Engine(self.model, interventions.placements, watch)
 
-    def dataset(self, split: str, interventions: InterventionSet, rows: Rows = "pairs") -> PairDataset:
-        """Data of one split, positions resolved for these interventions' sites.
+    def dataset(self, split: str, interventions: InterventionSet, needs: Needs = _PAIRS) -> PairDataset:
+        """Data of one split as an objective needs it, positions resolved for the interventions' and the watched sites.
 
         Raises:
             EmptySplitError: nothing left after filtering.
             CapabilityError: the task has no such data.
         """
-        if rows != "pairs":
-            return self.from_contrasts(self.contrasts(split), interventions, rows)
+        if needs.rows != "pairs":
+            return self.from_contrasts(self.contrasts(split), interventions, needs)
         sizes = {"train": self.data.n_train, "val": self.data.n_val, "test": self.data.n_test}
         if split not in sizes:
             raise InputError("unknown split", got=split, remedy=f"choose one of {', '.join(sizes)}")
         pairs = self.task.pairs(split, sizes[split], self.seed)
-        data = self.pairs(pairs, interventions, self.task.labels)
-        return self._filtered(data, interventions, split) if self.data.filter_correct else data
+        data = self.pairs(pairs, interventions, self.task.labels, watch=needs.watch)
+        return self._filtered(data, interventions, split, needs.watch) if self.data.filter_correct else data
 
     def from_contrasts(
-        self, written: Sequence[WrittenContrast], interventions: InterventionSet, rows: Rows
+        self, written: Sequence[WrittenContrast], interventions: InterventionSet, needs: Needs
     ) -> PairDataset:
         """Contrasts with responses, as the rows an objective asks for."""
+        rows, watch = needs.rows, needs.watch
         match rows:
             case "elicit":
-                return self.pairs([w.examples()[0] for w in written], interventions, None)
+                return self.pairs([w.examples()[0] for w in written], interventions, None, watch=watch)
             case "preferences" | "contrast_preferences":
                 examples = [e for w in written for e in w.preferences(rows == "contrast_preferences")]
-                return self.pairs(examples, interventions, None, group=2)
+                return self.pairs(examples, interventions, None, group=2, watch=watch)
             case _:
-                return self.pairs(written, interventions, None)
+                return self.pairs(written, interventions, None, watch=watch)
 
     def contrasts(self, split: str) -> list[WrittenContrast]:
         """The task's contrasts, with responses that the unmodified model writes where they have none.
@@ -134,7 +138,9 @@ class Problem:
         drawn = self.task.contrasts(split, self.data.n_contrast, self.seed)
         return write_responses(self.model, self.encoder, drawn, self.data.response_tokens, self.data.batch_size)
 
-    def _filtered(self, data: PairDataset, interventions: InterventionSet, split: str) -> PairDataset:
+    def _filtered(
+        self, data: PairDataset, interventions: InterventionSet, split: str, watch: Sequence[Site]
+    ) -> PairDataset:
         """Only the pairs whose prompts the unmodified model answers correctly."""
         right = natively_correct(self.engine(interventions), data, self.data.batch_size)
         kept = [pair for pair, ok in zip(data.pairs, right.tolist(), strict=True) if ok]
@@ -143,16 +149,22 @@ class Problem:
                 f"no pair is left in split {split!r}: the model answers every one wrongly", got=f"{len(data)} pairs",
                 remedy="choose a model that can do the task, or data.filter_correct=false",
             )  # fmt: skip
-        return self.pairs(kept, interventions, self.task.labels)
+        return self.pairs(kept, interventions, self.task.labels, watch=watch)
 
     def pairs(
-        self, items: Sequence[Any], interventions: InterventionSet, labels: tuple[str, ...] | None, group: int = 1
+        self,
+        items: Sequence[Any],
+        interventions: InterventionSet,
+        labels: tuple[str, ...] | None,
+        group: int = 1,
+        watch: Sequence[Site] = (),
     ) -> PairDataset:
-        """Pairs, contrasts or examples as a dataset with positions for these interventions' sites."""
+        """Pairs, contrasts or examples as a dataset with positions for the interventions' and the watched sites."""
         where = [
             Where(p.write.positions, {n: r.positions for n, r in p.reads.items()}, x.edit.aligned, x.seen)
             for p, x in zip(interventions.placements, interventions, strict=True)
         ]
+        where += [Where(site.positions, {}) for site in watch]
         side = self.data.padding_side
         return PairDataset(items, self.encoder, where, labels=labels, padding_side=side, group=group)
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 
 from das.data.dataset import PairDataset
 from das.data.examples import Example
 from das.interventions.sets import InterventionSet
 from das.training.problem import Problem
-from das.types import CounterfactualPair
+from das.types import CounterfactualPair, Site
 
 
-def shuffled(problem: Problem, data: PairDataset, interventions: InterventionSet, seed: int) -> PairDataset:
+def shuffled(
+    problem: Problem, data: PairDataset, interventions: InterventionSet, seed: int, watch: Sequence[Site] = ()
+) -> PairDataset:
     """The same bases and sources, with every label (and the run whose distribution it has) taken from another pair.
 
     The order is one cycle through all rows, so no row keeps its own label.
@@ -22,7 +25,7 @@ def shuffled(problem: Problem, data: PairDataset, interventions: InterventionSet
         Example(_with_label(e.pair, rows[i].pair), rows[i].label_ids, e.numbers)
         for e, i in zip(rows, order, strict=True)
     ]
-    return problem.pairs(mixed, interventions, data.labels, group=data.group)
+    return problem.pairs(mixed, interventions, data.labels, group=data.group, watch=watch)
 
 
 def _cycle(n: int, seed: int) -> list[int]:

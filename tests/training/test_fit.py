@@ -16,13 +16,23 @@ import torch
 from pytorch_lightning.callbacks import Callback
 
 from das.artifacts.subspace import Subspace
-from das.errors import ConfigError, EmptySplitError, InputError, NonFiniteLossError, RunExistsError, SiteError
+from das.errors import (
+    CapabilityError,
+    ConfigError,
+    EmptySplitError,
+    InputError,
+    NonFiniteLossError,
+    RunExistsError,
+    SiteError,
+)
 from das.methods.cdas import cdas
 from das.methods.das import das
 from das.methods.full_vector import full_vector
+from das.methods.loreft import loreft
 from das.models.load import load_model
 from das.objectives.base import Loss, Needs
 from das.objectives.counterfactual_ce import CounterfactualCE
+from das.objectives.dpo import DPO
 from das.objectives.jsd import JSD
 from das.tasks.name_gender import NameGender
 from das.training.controls.run import ControlSettings
@@ -223,6 +233,30 @@ def test_factors_equal_a_computation_by_hand(model):
     assert torch.allclose(found.positive, torch.stack(by_hand).mean(0), atol=1e-5)
     assert torch.allclose(found.positive_spread, torch.stack(by_hand).std(0, unbiased=False), atol=1e-5)
     assert found.count == len(by_hand) and found.labels == (" she", " he")
+
+
+def test_factors_at_response_tokens_are_read_in_the_contrasts_responses(model):
+    problem = Problem(model, NameGender(), data=DATA)
+    interventions = SETTINGS.recipe(RANK2, replace(SITE, positions="generated"), False, CounterfactualCE()).place(
+        problem
+    )
+    [found] = factors_of(problem, interventions)
+    direction, by_hand = interventions[0].featurizer.basis.detach(), []
+    for written in problem.contrasts("train"):
+        encoded = problem.encoder.encode(written.contrast.positive)
+        states = model(torch.tensor([[*encoded.ids, *written.positive_ids]]), output_hidden_states=True).hidden_states
+        by_hand.append((states[2][0, len(encoded) :] @ direction).mean(0))
+    assert torch.allclose(found.positive, torch.stack(by_hand).mean(0), atol=1e-5)
+    assert not torch.allclose(found.positive, found.negative, atol=1e-3) and found.count == len(by_hand)
+
+
+def test_data_that_cannot_teach_a_method_anything_is_refused(model):
+    given = {"task": NameGender(), "site": SITE, "settings": SETTINGS}
+    with pytest.raises(CapabilityError, match=r"loreft reads no source.*Use objective=lm_loss") as error:
+        fit(model, method=partial(loreft, rank=2), **given)
+    assert "interchange pairs" in str(error.value)
+    with pytest.raises(CapabilityError, match=r"das takes no factor.*rows=contrast_preferences"):
+        fit(model, method=RANK2, objective=DPO(rows="preferences"), **given)
 
 
 def test_what_people_give_by_mistake(model, monkeypatch):
