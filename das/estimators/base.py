@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -34,7 +34,8 @@ class Examples:
         prompt: number of the prompt a row comes from, (N,).
         pair: number of the contrast the prompt belongs to, (N,): both sides of a contrast share it.
         position: real position of the token in its prompt, (N,).
-        gradient: of the objective with respect to the activation, (N, width), where it was asked for.
+        gradient: of an objective with respect to the activation, (N, width), for `Differentiating` estimators.
+        concept: number of the concept that the prompt's contrast is about, (N,), where a task has several.
 
     Raises:
         InputError: unequal lengths, or activations that are not finite.
@@ -47,6 +48,7 @@ class Examples:
     pair: Int[Tensor, " row"]
     position: Int[Tensor, " row"]
     gradient: Float[Tensor, "row width"] | None = None
+    concept: Int[Tensor, " row"] | None = None
 
     def __post_init__(self) -> None:
         lengths = {len(t) for t in (self.x, self.label, self.prompt, self.pair, self.position)}
@@ -103,7 +105,9 @@ class Examples:
             return total / torch.bincount(inverse).to(values)[:, None]
 
         gradient = None if self.gradient is None else mean(self.gradient)
-        return Examples(mean(self.x), self.label[first], numbers, self.pair[first], self.position[first], gradient)
+        concept = None if self.concept is None else self.concept[first]
+        kept = (self.label[first], numbers, self.pair[first], self.position[first])
+        return Examples(mean(self.x), *kept, gradient, concept)
 
     def differences(self) -> Float[Tensor, "pair width"]:
         """Positive minus negative side of every contrast, each averaged over its tokens, fp64.
@@ -183,6 +187,16 @@ class SetEstimator(Protocol):
         Raises:
             EmptySplitError, InputError: as `Estimator.fit`, or no candidate passes.
         """
+        ...
+
+
+@runtime_checkable
+class Differentiating(Protocol):
+    """An estimator that fits on `Examples.gradient`, of this objective on the training rows it asks for."""
+
+    @property
+    def objective(self) -> Any:
+        """A `das.objectives.base.Objective`."""
         ...
 
 

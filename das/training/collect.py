@@ -1,9 +1,9 @@
-"""Labelled activations (and gradients) for estimators: read off the unmodified model, at many sites in one pass."""
+"""Labelled activations for estimators: read off the unmodified model, at many sites in one pass."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ from das.errors import CapabilityError
 from das.estimators.base import NEGATIVE, POSITIVE, Examples
 from das.tasks.base import ConceptTask, ContrastTask
 from das.training.problem import Problem
-from das.types import Prompt, Site
+from das.types import Contrast, Prompt, Site
 
 #: Positions that lie in a response, so that one has to be written.
 _RESPONSE = ("generated", "all", "from")
@@ -25,12 +25,16 @@ _RESPONSE = ("generated", "all", "from")
 
 @dataclass(frozen=True)
 class Labelled:
-    """A prompt, the tokens of its response if one is needed, its concept value and the contrast it belongs to."""
+    """A prompt, the tokens of its response if one is needed, its concept value and the contrast it belongs to.
+
+    Where a task has several concepts, also the number of the one that the contrast is about.
+    """
 
     prompt: Prompt
     response: tuple[int, ...]
     label: int
     pair: int
+    concept: int | None = None
 
 
 def labelled(problem: Problem, split: str, responses: bool) -> list[Labelled]:
@@ -40,8 +44,10 @@ def labelled(problem: Problem, split: str, responses: bool) -> list[Labelled]:
         CapabilityError: the task has neither contrasts nor prompts of two values.
     """
     task, n = problem.task, problem.data.n_contrast
+    drawn: Sequence[Contrast] = []
     if isinstance(task, ContrastTask) and responses:
         written = problem.contrasts(split)
+        drawn = [w.contrast for w in written]
         sides = [((w.contrast.positive, w.positive_ids), (w.contrast.negative, w.negative_ids)) for w in written]
     elif isinstance(task, ContrastTask):
         drawn = task.contrasts(split, n, problem.seed)
@@ -55,8 +61,10 @@ def labelled(problem: Problem, split: str, responses: bool) -> list[Labelled]:
             f"task {task.name!r} has no prompts of two concept values, which this method is fitted on",
             got="responses are needed" if responses else "interchange pairs only", remedy="use a task with contrasts",
         )  # fmt: skip
+    names = ["" if c.concept is None else c.concept.name for c in drawn] or [""] * len(sides)
+    numbers = {name: i for i, name in enumerate(sorted(set(names) - {""}))}
     return [
-        Labelled(prompt, tuple(ids), label, i)
+        Labelled(prompt, tuple(ids), label, i, numbers.get(names[i]))
         for i, both in enumerate(sides)
         for label, (prompt, ids) in zip((POSITIVE, NEGATIVE), both, strict=True)
     ]
@@ -82,7 +90,7 @@ def collect(problem: Problem, sites: Sequence[Site], split: str) -> dict[Site, E
         activations = read(problem.view, tokens.to(problem.device), list(zip(bound, read_at, strict=True)))
         for parts, h, (_, mask, real) in zip(found, activations, where, strict=True):
             parts.append(_examples(chunk, start, h.cpu(), mask, real))
-    return {site: _joined(parts) for site, parts in zip(sites, found, strict=True)}
+    return {site: joined(parts) for site, parts in zip(sites, found, strict=True)}
 
 
 def _tokens(
@@ -111,11 +119,14 @@ def _examples(chunk: Sequence[Labelled], start: int, h: Tensor, mask: Tensor, re
     row, slot = mask.nonzero(as_tuple=True)
     labels = torch.tensor([one.label for one in chunk])
     pairs = torch.tensor([one.pair for one in chunk])
-    return Examples(h[row, slot].float(), labels[row], start + row, pairs[row], real[row, slot])
+    several = all(one.concept is not None for one in chunk)
+    concept = torch.tensor([one.concept for one in chunk])[row] if several else None
+    return Examples(h[row, slot].float(), labels[row], start + row, pairs[row], real[row, slot], concept=concept)
 
 
-def _joined(parts: Sequence[Examples]) -> Examples:
-    names = ("x", "label", "prompt", "pair", "position")
+def joined(parts: Sequence[Examples]) -> Examples:
+    """Examples of several batches in one."""
+    names = [f.name for f in fields(Examples) if getattr(parts[0], f.name) is not None]
     return Examples(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
 
 
@@ -135,4 +146,5 @@ def sketches(sites: Sequence[Site], widths: Sequence[int]) -> Iterator[Examples]
         n = 4 * width
         label = torch.arange(n) % 2
         x = torch.randn(n, width, generator=generator) + 2.0 * label[:, None]
-        yield Examples(x, label, torch.arange(n), torch.arange(n) // 2, torch.zeros(n, dtype=torch.long))
+        nowhere = torch.zeros(n, dtype=torch.long)
+        yield Examples(x, label, torch.arange(n), torch.arange(n) // 2, nowhere, x.flip(0))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from das.estimators.base import Effects, Entries, Estimator, Examples, Found, SetEstimator
+from das.estimators.base import Differentiating, Effects, Entries, Estimator, Examples, Found, SetEstimator
 from das.interventions.sets import InterventionSet, Placement
 from das.training.collect import collect, shuffle_labels, sketches
+from das.training.gradients import collect_gradients
 from das.training.problem import Problem
 from das.training.trial import ValidationTrial
 from das.types import SOURCE, Site
@@ -25,25 +26,34 @@ def estimated(
     """
     if isinstance(estimator, SetEstimator):
         return _placed(_fit_set(problem, estimator, sites, seed, shuffled), problem)
-    found = _read(problem, sites, "train", seed, shuffled)
+    found = _read(problem, estimator, sites, "train", seed, shuffled)
     return _placed([(site, estimator.fit(x)) for site, x in zip(sites, found, strict=True)], problem)
 
 
 def _fit_set(problem: Problem, estimator: SetEstimator, sites: Sequence[Site], seed: int, shuffled: bool) -> Entries:
     candidates = estimator.candidates(problem.view, sites)
-    train, val = (_read(problem, candidates, split, seed, shuffled) for split in ("train", "val"))
+    train, val = (_read(problem, estimator, candidates, split, seed, shuffled) for split in ("train", "val"))
     found = {site: Found(*both) for site, *both in zip(candidates, train, val, strict=True)}
     trial = (lambda entries: Effects((0.0, 1.0), 0.0)) if _sketched(problem) else ValidationTrial(problem)
     return estimator.fit_set(problem.view, found, trial)
 
 
-def _read(problem: Problem, sites: Sequence[Site], split: str, seed: int, shuffled: bool) -> list[Examples]:
+def _read(
+    problem: Problem,
+    estimator: Estimator | SetEstimator,
+    sites: Sequence[Site],
+    split: str,
+    seed: int,
+    shuffled: bool,
+) -> list[Examples]:
     """For every site what is read where it says its source is."""
     reads = [site.read(SOURCE) for site in sites]
     distinct = list(dict.fromkeys(reads))
     if _sketched(problem):
         widths = [problem.view.bind(read).width for read in distinct]
         found = dict(zip(distinct, sketches(distinct, widths), strict=True))
+    elif isinstance(estimator, Differentiating):
+        found = collect_gradients(problem, distinct, split, estimator.objective, seed, shuffled)
     else:
         found = collect(problem, distinct, split)
         found = shuffle_labels(found, seed) if shuffled else found
