@@ -26,6 +26,7 @@ from das.metrics.logit_difference import LogitDifference
 from das.models.load import load_model
 from das.objectives.counterfactual_ce import CounterfactualCE
 from das.objectives.jsd import JSD
+from das.objectives.lm_loss import LMLoss
 from das.tasks.name_gender import NameGender
 from das.training.controls.base import Trial, control, names
 from das.training.controls.run import ControlSettings
@@ -201,7 +202,7 @@ def test_source_free_subspaces_are_measured_as_interchanges(problem):
     def shifted(width: int) -> Intervention:
         return Intervention(Rotation(width, 2), Add(2, torch.ones(2), learned=True), name="shifted")
 
-    found = fit(problem.model, NameGender(), shifted, SITE, settings=SETTINGS)
+    found = fit(problem.model, NameGender(), shifted, SITE, objective=LMLoss(), settings=SETTINGS)
     assert "iia" in found.metrics and "control/random_subspace/iia" in found.metrics
     assert found.metrics["train/steps"] == 3 and found.subspace.interventions[0].operations[0] == "as_trained"
 
