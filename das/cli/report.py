@@ -88,9 +88,9 @@ def facts(metrics: Mapping[str, Any], task: Task) -> str:
     if "model/accuracy" in metrics and task.labels is not None:
         right = f"the right one of ({', '.join(label.strip() for label in task.labels)})"
         found.append(f"the model alone prefers {right} in {100 * metrics['model/accuracy']:.1f} % of the pairs")
-    if metrics.get("train/steps") is not None:
+    if metrics.get("train/steps"):  # none in closed form
         found.append(f"{metrics['train/steps']} steps in {_text(metrics.get('train/seconds'))} s")
-    if "engine/tier" in metrics:
+    if metrics.get("engine/tier"):
         found.append(f"engine tier {metrics['engine/tier']}")
     return "; ".join(found)
 
