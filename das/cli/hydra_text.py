@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 
 #: Keys whose value is text, whatever it looks like: `prompt=null` and `prompt=1e5` are text too.
-FREE_TEXT = frozenset({"prompt"})
+FREE_TEXT = frozenset({"prompt", "concept"})
 #: Keys whose value is a path or a name: quoted where hydra would refuse or alter it, left alone where it has a meaning
 #: (`null`, `???`, an interpolation, a list, a value quoted for hydra, and under `sweep` a choice).
 PATH_LIKE = frozenset({"out", "prompts", "run_dir", "subspace", "model.path"})

@@ -15,6 +15,7 @@ from das.cli.program import program
 from das.cli.terminal import console, say
 from das.tasks.base import ConceptTask, Task
 from das.training.controls.base import control, names
+from das.training.measure import NOT_MEASURED
 
 #: Column -> what follows the row's prefix in a metric's name.
 _COLUMNS = {
@@ -148,7 +149,10 @@ def steering_lines(metrics: Mapping[str, Any], task: Task, factor: float) -> lis
 
 def _print_numbers(out: Console, metrics: Mapping[str, Any], task: Task, factor: float, title: str) -> None:
     say(out, title)
-    out.print(iia_table(metrics))
+    if NOT_MEASURED in metrics:
+        say(out, f"not measured: {metrics[NOT_MEASURED]}")
+    else:
+        out.print(iia_table(metrics))
     for line in (*summary(metrics), facts(metrics, task), *steering_lines(metrics, task, factor)):
         say(out, line)
 

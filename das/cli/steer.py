@@ -22,8 +22,10 @@ from das.cli.terminal import console, say
 from das.cli.typed import truth, whole
 from das.data.positions import parse_positions
 from das.errors import ConfigError, DasError, InputError
+from das.steering.concepts import check_concept
 from das.steering.generate import generate_text
 from das.steering.operations import operation
+from das.steering.prompted import check_positions
 from das.steering.prompts import PromptReader
 from das.steering.steer import steer
 from das.steering.tables import tabulate
@@ -42,6 +44,7 @@ class Asked:
     value: Any
     op: str | None
     positions: str | None
+    concept: str | None
     max_new_tokens: int
     allow_model_mismatch: bool
 
@@ -57,7 +60,7 @@ class Asked:
             raise InputError("max_new_tokens must be at least 1", got=length)
         value: Any = OmegaConf.to_container(cfg.value) if OmegaConf.is_config(cfg.value) else cfg.value
         factor, mismatch = _number(cfg.factor, "factor"), truth(cfg.allow_model_mismatch, "allow_model_mismatch")
-        return cls(factor, value, cfg.op, cfg.positions, length, mismatch)
+        return cls(factor, value, cfg.op, cfg.positions, cfg.concept, length, mismatch)
 
 
 def job(cfg: Config) -> None:
@@ -87,17 +90,20 @@ def check(
     Raises:
         DasError: something would go wrong; what is wrong with a line of `file` names it.
     """
-    operation(subspace, asked.op, asked.factor, asked.value)
+    made = operation(subspace, asked.op, asked.factor, asked.value).interventions
+    check_concept(subspace, asked.concept)
     skeleton = build.meta(chosen)
     subspace.check_sites(skeleton)
     sites = [p.write.positions for p in subspace.interventions.placements]
-    specs = [parse_positions(asked.positions or positions) for positions in dict.fromkeys(sites)]
+    specs = [parse_positions(asked.positions or positions) for positions in sites]
+    for x, spec in zip(made, specs, strict=True):
+        check_positions(x, spec)
     reader = PromptReader(skeleton, subspace, specs, build.tokenizer(chosen))
     for number, text in texts.items():
         try:
             [encoded] = reader.from_texts([text])
             reader.encoder.check_length(encoded, asked.max_new_tokens - 1)
-            for spec in specs:
+            for spec in dict.fromkeys(specs):
                 tabulate(spec, [encoded], torch.device("cpu"), subspace.finder)
         except DasError as error:
             if file is None:
@@ -110,11 +116,12 @@ def continued(model: nn.Module, subspace: Subspace, texts: Sequence[str], asked:
     factor, value = asked.factor, asked.value
     with steer(
         model, subspace, factor, value=value, op=asked.op, positions=asked.positions,
-        allow_model_mismatch=asked.allow_model_mismatch,
+        concept=asked.concept, allow_model_mismatch=asked.allow_model_mismatch,
     ) as steering:  # fmt: skip
         steered = steering.generate(list(texts), asked.max_new_tokens)
     plain = generate_text(model, None, list(texts), asked.max_new_tokens, like=subspace)
     given: Continued = {"factor": factor} if value is None else {"factor": None, "value": value}
+    given |= {} if asked.concept is None else {"concept": asked.concept}
     return [
         {"prompt": text, "unsteered": before, "steered": after, **given}
         for text, before, after in zip(texts, plain, steered, strict=True)

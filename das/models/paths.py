@@ -13,8 +13,6 @@ from das.models.sites import BoundSite, component_names, is_present, place_colum
 from das.models.widths import descend, head_dim, is_norm, module_width
 from das.types import Site
 
-_SIDES = ("input", "output")
-
 
 def bind_path(parts: Parts, site: Site) -> BoundSite:
     """Bind a module path; its layer is the one it contains.
@@ -26,8 +24,6 @@ def bind_path(parts: Parts, site: Site) -> BoundSite:
     module = descend(parts.model, site.component) if site.component else None
     if module is None:
         raise _unknown(parts, site.component)
-    if site.side not in _SIDES:
-        raise UnknownChoiceError("side of a module", site.side, _SIDES)
     if site.heads is not None:
         raise SiteError("a module path has no heads", got=site.component, remedy="use a head_* component")
     layer, inner = _split(parts, site.component)

@@ -13,49 +13,37 @@ from torch import nn
 from das.artifacts.subspace import Subspace
 from das.batch import Positions, TokenBatch
 from das.data.collate import pad
-from das.data.encode import Encoder
 from das.data.positions import parse_positions, resolve
 from das.engine.engine import read
 from das.errors import CapabilityError, InputError
 from das.models.families import ModelView
 from das.steering.hub import unsteered
 from das.steering.prompted import Told
+from das.steering.prompts import PromptReader
 from das.types import CONCEPT, Prompt
 
 #: One description for all rows, or one per row.
 Described = str | Prompt | Sequence[str | Prompt]
 
 
-def tell(model: nn.Module, subspace: Subspace, encoder: Encoder | None, concept: Described | None) -> list[Told | None]:
+def tell(model: nn.Module, subspace: Subspace, reader: PromptReader, concept: Described | None) -> list[Told | None]:
     """Read the descriptions wherever an intervention looks at them.
 
     Args:
         model: steered or not; it is read unsteered.
         subspace: says where.
-        encoder: encodes descriptions as in training; only needed where there is one.
+        reader: encodes descriptions as prompts were in training.
         concept: None for methods that need none.
 
     Raises:
-        CapabilityError: a method needs a description and has none, or it needs what nobody can tell it.
-        InputError: a description for methods that read none, or an empty one.
+        CapabilityError, InputError: as `check_concept`.
     """
+    check_concept(subspace, concept)
     sets = subspace.interventions
-    for x in sets:
-        if unknown := sorted(set(x.seen) - {CONCEPT}):
-            raise CapabilityError(f"method {x.name!r} cannot be steered: it looks at sources", got=str(unknown))
-        if concept is None and x.seen:
-            raise CapabilityError(
-                f"method {x.name!r} steers towards a concept that is described in words", got="no description",
-                remedy='give concept="..." (or one per row)',
-            )  # fmt: skip
-    if concept is None or encoder is None:
+    if concept is None:
         return [None] * len(sets)
-    if not any(x.seen for x in sets):
-        raise InputError(
-            "these methods read no description of a concept", got=repr(concept), remedy="leave concept out"
-        )
-    encoded = list(encoder.encode_all(_prompts(concept)))
-    ids, mask = pad([list(e.ids) for e in encoded], encoder.pad_id)
+    encoded = list(reader.encoder.encode_all(_prompts(concept)))
+    ids, mask = pad([list(e.ids) for e in encoded], reader.encoder.pad_id)
     view = ModelView(model)
     told: list[Told | None] = []
     tokens = TokenBatch(ids, mask).to(view.device)
@@ -70,6 +58,27 @@ def tell(model: nn.Module, subspace: Subspace, encoder: Encoder | None, concept:
             [activation] = read(view, tokens, [(view.bind(site), where.to(view.device))])
         told.append(Told(activation, where.mask.to(activation.device)))
     return told
+
+
+def check_concept(subspace: Subspace, concept: Described | None) -> None:
+    """Whether there is a description exactly where one is read.
+
+    Raises:
+        CapabilityError: a method needs a description and has none, or it needs what nobody can tell it.
+        InputError: a description for methods that read none, or an empty one.
+    """
+    for x in subspace.interventions:
+        if unknown := sorted(set(x.seen) - {CONCEPT}):
+            raise CapabilityError(f"method {x.name!r} cannot be steered: it looks at sources", got=str(unknown))
+        if concept is None and x.seen:
+            raise CapabilityError(
+                f"method {x.name!r} steers towards a concept that is described in words", got="no description",
+                remedy='give concept="..." (in Python also one per row)',
+            )  # fmt: skip
+    if concept is not None and not any(x.seen for x in subspace.interventions):
+        raise InputError("these methods read no description of a concept", got=repr(concept), remedy="leave it out")
+    if concept is not None:
+        _prompts(concept)
 
 
 def _prompts(concept: Described) -> list[Prompt]:

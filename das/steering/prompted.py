@@ -38,6 +38,15 @@ class Told:
     mask: Bool[Tensor, "row position"]
 
 
+def check_positions(intervention: Intervention, spec: PositionSpec) -> None:
+    """Raise CapabilityError for a gate that looks at a whole prompt, at positions beyond it."""
+    if intervention.gate.scope == "sequence" and spec.kind in _BEYOND:
+        raise CapabilityError(
+            f"method {intervention.name!r} chooses among the tokens of a prompt, and steers no others",
+            got=f"positions {spec.text!r}", remedy="give positions='prompt'",
+        )  # fmt: skip
+
+
 @final
 class Prompted:
     """One intervention and what it remembers of the prompts of one `generate`.
@@ -48,15 +57,11 @@ class Prompted:
         told: the concept's description, where its conditioner reads one.
 
     Raises:
-        CapabilityError: a gate that looks at a whole prompt, at positions beyond it.
+        CapabilityError: as `check_positions`.
     """
 
     def __init__(self, intervention: Intervention, spec: PositionSpec, told: Told | None) -> None:
-        if intervention.gate.scope == "sequence" and spec.kind in _BEYOND:
-            raise CapabilityError(
-                f"method {intervention.name!r} chooses among the tokens of a prompt, and steers no others",
-                got=f"positions {spec.text!r}", remedy="give positions='prompt'",
-            )  # fmt: skip
+        check_positions(intervention, spec)
         self.intervention, self._bare, self._told = intervention, intervention.conditioned(), told
         self._rows: dict[str, Tensor] = {}
 

@@ -78,7 +78,7 @@ def steer(
     specs = [parse_positions(site.positions if positions is None else positions) for site in sites]
     reader = PromptReader(model, subspace, specs, tokenizer)
     bound = None if prompts is None else reader.from_texts(prompts)
-    told = tell(model, subspace, None if concept is None else reader.encoder, concept)
+    told = tell(model, subspace, reader, concept)
     run = Run(what.interventions, [view.bind(site) for site in sites], specs, what.factor, reader, bound, told)
     return Steering(model, subspace, what, run)
 

@@ -53,7 +53,7 @@ WORDS: dict[str, tuple[str, ...]] = {
     "place": ("park", "garden", "forest", "yard", "field", "village"),
 }
 #: Wordings of a concept to interchange, and of a value to steer to; the last of each is kept for the test split.
-ABOUT: tuple[str, ...] = ("the {noun}", "look at the {noun}", "all about the {noun}", "what the {noun} was")
+ABOUT: tuple[str, ...] = ("{noun}", "the {noun}", "the {noun} was", "look at the {noun}", "all about the {noun}")
 TOWARDS: tuple[str, ...] = ("{value}", "it was {value}", "the {noun} was {value}", "look for {value}")
 SPAN = "name"
 

@@ -65,7 +65,9 @@ class Recipe:
             if self.tied:
                 got = type(self.method).__name__
                 raise ConfigError("an estimator fits every site on its own", got=got, remedy="use tied=false")
-            return estimated(problem, self.method, self.sites, self.seed, shuffled)
+            with torch.random.fork_rng(devices=[]):  # some leave a part to be trained from a random start
+                torch.manual_seed(self.seed)
+                return estimated(problem, self.method, self.sites, self.seed, shuffled)
         if isinstance(self.method, Intervention) or not callable(self.method):
             got = type(self.method).__name__
             raise ConfigError(

@@ -1,4 +1,4 @@
-"""The shape checker of the tests: beartype, except on functions made anew in every call, where decorating is the cost."""
+"""The shape checker of the tests: beartype, except on functions made anew in every call (decorating those is slow)."""
 
 from __future__ import annotations
 

@@ -300,7 +300,6 @@ ERRORS = {
     "deep path": (Site(component="model.layers.9.mlp"), SiteError, "no module at this path"),
     "two layers": (Site(0, "model.layers.1.mlp"), SiteError, "not in layer 0"),
     "path heads": (Site(component="model.layers.1.mlp", heads=(0,)), SiteError, "no heads"),
-    "side": (Site(component="model.layers.1.mlp", side="inside"), UnknownChoiceError, "input, output"),
     "ids": (Site(component="model.embed_tokens", side="input"), SiteError, "cannot read the width"),
     "container": (Site(component="model.rotary_emb"), SiteError, "cannot read the width of the output"),
 }
@@ -311,6 +310,11 @@ def test_errors(case, family_model):
     site, kind, message = ERRORS[case]
     with pytest.raises(kind, match=f"(?i){message}"):
         ModelView(family_model("llama-gqa")).bind(site)
+
+
+def test_a_site_has_two_sides():
+    with pytest.raises(UnknownChoiceError, match="input, output"):
+        Site(component="model.layers.1.mlp", side="inside")
 
 
 def test_per_head_norms_are_refused(family_model):

@@ -1,8 +1,9 @@
 """child_facts: knows the children of `das.tasks.child_facts`, three facts under every name.
 
-A Llama of four blocks (width 64) trained on the answers in stories of that task. The children of the test split are
-among them: nothing can be asked of a model that never read it. As in the tiny model lower blocks learn more slowly, so
-that all facts of a child stay at its name's token through layer 2 and are read from there by the last block.
+A Llama of four blocks (width 64) trained on stories of that task, in which answers count five times as much as all
+other words together. The children of the test split are among them: nothing can be asked of a model that never read it.
+As in the tiny model lower blocks learn more slowly, so that all facts of a child stay at its name's token through layer
+2 and are read from there by the last block.
 
 Cost: about 15 s on one core.
 """
@@ -27,7 +28,8 @@ CONTEXT = 96
 STEPS = 450
 BATCH = 16
 LEARNING_RATE = 3e-3
-LAYER_DECAY = 0.3
+LAYER_DECAY = 0.2
+REST = 0.2
 
 
 def config() -> LlamaConfig:
@@ -61,7 +63,9 @@ def train(tokens: PreTrainedTokenizerFast, report: Report, steps: int = STEPS) -
             targets = ids[:, 1:]
             hidden = model.model(ids[:, :-1], use_cache=False).last_hidden_state
             asked = torch.isin(targets, answers)
-            loss = F.cross_entropy(model.lm_head(hidden[asked]), targets[asked])
+            told = (targets != PAD) & ~asked
+            loss, rest = (F.cross_entropy(model.lm_head(hidden[part]), targets[part]) for part in (asked, told))
+            loss = loss + REST * rest
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
