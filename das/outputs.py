@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -58,12 +58,17 @@ class Outputs:
         """What placements reported under a name, in order."""
         return [aux[name] for aux in self.aux if name in aux]
 
-    def penalties(self) -> dict[str, Tensor]:
-        """Sum over placements of every reported penalty, by name without its prefix."""
+    def penalties(self, order: Sequence[int]) -> dict[str, Tensor]:
+        """Every reported penalty by name without its prefix: mean over the placements that share an intervention, then
+        the sum over distinct ones.
+
+        Args:
+            order: number of each placement's intervention (`InterventionSet.order`).
+        """
         found: dict[str, Tensor] = {}
-        for aux in self.aux:
+        for i, aux in enumerate(self.aux):
             for key, value in aux.items():
                 if key.startswith("penalty/"):
-                    name = key.removeprefix("penalty/")
-                    found[name] = found[name] + value if name in found else value
+                    name, share = key.removeprefix("penalty/"), value / list(order).count(order[i])
+                    found[name] = found[name] + share if name in found else share
         return found

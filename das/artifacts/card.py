@@ -50,7 +50,7 @@ def _factors(sites: list[Mapping[str, Any]]) -> list[str]:
         return []
     f = known[0]
     text = (
-        f"Factor +1 clamps to the mean coordinates of {f['positive_label'].strip()!r}, -1 to those of "
+        f"Clamping with factor +1 sets the mean coordinates of {f['positive_label'].strip()!r}, -1 those of "
         f"{f['negative_label'].strip()!r} ({f['count']} prompts each; the means are {f['gap']:.1f} pooled "
         "standard deviations apart)."
     )

@@ -33,6 +33,8 @@ _NAMES = {
     "b_dec": ("b_dec", "decoder.bias"),
     "threshold": ("threshold",),
 }
+#: Names of torch's linear layers, which hold (outputs, inputs).
+_LINEAR = frozenset({"encoder.weight", "decoder.weight"})
 
 
 @final
@@ -45,7 +47,10 @@ class Sae(Featurizer):
         activation: "relu", "jumprelu", "topk" or "identity".
         k: latents kept by "topk".
         subtract_decoder_bias: whether the encoder is applied to h - b_dec.
-        tensors: W_enc, W_dec, b_enc, b_dec and threshold by our names; zeros and identities where absent.
+        tensors: W_enc, W_dec, b_enc, b_dec and threshold by our names; zeros where absent.
+
+    Raises:
+        InputError: a tensor of another shape, or "jumprelu" without thresholds.
     """
 
     def __init__(
@@ -60,6 +65,8 @@ class Sae(Featurizer):
         super().__init__()
         if activation not in _ACTIVATIONS:
             raise UnknownChoiceError("activation of an autoencoder", activation, _ACTIVATIONS)
+        if activation == "jumprelu" and tensors is not None and "threshold" not in tensors:
+            raise InputError("jumprelu needs a threshold per latent", got=str(sorted(tensors)), remedy='use "relu"')
         self.width, self.rank, self.activation, self.k = width, rank, activation, k
         self.subtract_decoder_bias = subtract_decoder_bias
         shapes = {
@@ -90,17 +97,17 @@ class Sae(Featurizer):
             found = load_file(Path(path).expanduser())
         except (OSError, SafetensorError) as error:
             raise InputError("the autoencoder cannot be read", got=str(path), remedy=str(error)) from error
-        tensors = {ours: found[n] for ours, names in _NAMES.items() for n in names if n in found}
+        named = {ours: n for ours, names in _NAMES.items() for n in names if n in found}
+        tensors = {ours: found[n].T if n in _LINEAR else found[n] for ours, n in named.items()}
         if missing := {"w_enc", "w_dec"} - set(tensors):
             raise InputError(
                 f"the file lacks {', '.join(sorted(missing))}", got=f"{path} with {sorted(found)}",
                 remedy="store W_enc (width, latents) and W_dec (latents, width)",
             )  # fmt: skip
         rank = next((n for n in tensors["w_enc"].shape if n != width), width)
-        if tensors["w_enc"].shape != (width, rank):
-            tensors["w_enc"] = tensors["w_enc"].T
-        if tensors["w_dec"].shape != (rank, width):
-            tensors["w_dec"] = tensors["w_dec"].T
+        for name, shape in (("w_enc", (width, rank)), ("w_dec", (rank, width))):
+            if tensors[name].shape != shape:
+                tensors[name] = tensors[name].T
         if tensors["w_enc"].shape != (width, rank) or tensors["w_dec"].shape != (rank, width):
             raise InputError("the autoencoder has another width", got=f"{tuple(tensors['w_enc'].shape)}, site {width}")
         return cls(width, rank, tensors=tensors, **settings)

@@ -51,9 +51,12 @@ class Intervention(nn.Module):
         gate: how much of each; all of it by default.
         conditioner: what is computed per row before that.
         steering: operation -> template of the edit that steers with it, the default first; clamp, add and ablate if
-            None. Templates hold no tensors of their own: statistics or values are filled in when they steer. An edit
+            None. Templates hold no values of their own: statistics or values are filled in when they steer. An edit
             without sources that works token by token also steers as it was trained, and then that is the default.
         name: the method's name, for artifacts and messages.
+
+    Raises:
+        ConfigError: a template that holds values.
     """
 
     def __init__(
@@ -70,6 +73,12 @@ class Intervention(nn.Module):
         self.featurizer, self.edit, self.gate, self.conditioner = featurizer, edit, gate or All(), conditioner
         self.steering: Mapping[str, Edit] = standard_steering(featurizer.rank) if steering is None else dict(steering)
         self.name = name
+        for op, template in self.steering.items():
+            if any(bool(t.any()) for t in template.state_dict().values()):
+                raise ConfigError(
+                    f"the template of steering operation {op!r} holds values, which no artifact keeps",
+                    got=type(template).__name__, remedy="make it without them: factors or value= fill it in",
+                )  # fmt: skip
 
     @property
     def width(self) -> int:

@@ -74,7 +74,7 @@ class InterventionModule(pl.LightningModule):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self._seed * 1_000_003 + self.global_step * 1_009 + batch_idx)
             outputs = self._train.outputs(batch, self.interventions, self.progress)
-        loss, penalties = self.objective(outputs, batch), outputs.penalties()
+        loss, penalties = self.objective(outputs, batch), outputs.penalties(self.interventions.order)
         total = sum(penalties.values(), start=loss.total)
         self._refuse_non_finite(total, "loss")
         for name, value in loss.parts.items():

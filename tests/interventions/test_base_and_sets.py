@@ -13,6 +13,7 @@ from das.conditioners.base import Conditioner, ConditionerResult
 from das.context import Context
 from das.edits.add import Add
 from das.edits.base import Edit, EditResult
+from das.edits.lerp import Lerp
 from das.edits.mean_top_k import MeanTopK
 from das.edits.swap import Swap
 from das.edits.zero import Zero
@@ -215,3 +216,8 @@ def test_a_conditioner_speaks_to_all_parts():
     edited = Intervention(Identity(WIDTH), Times(), conditioner=Doubler())(h)
     assert torch.allclose(edited.activation, torch.arange(len(h))[:, None, None] * h, atol=1e-6)
     assert torch.equal(edited.aux["seen"], h.mean())
+
+
+def test_a_steering_template_that_holds_values_is_refused():
+    with pytest.raises(ConfigError, match="'erase' holds values"):
+        Intervention(Rotation(4, 1), Swap(), steering={"erase": Lerp(1, torch.tensor([3.0]))})

@@ -35,7 +35,7 @@ def test_the_penalty_is_the_weight_times_the_size(name):
     for weight in (0.0, 0.3, 2.0):
         placed = InterventionSet([(Site(0), made("intervention", name, weight=weight)(width=WIDTH))])
         aux = edited(placed, 0.5).aux
-        [(_, penalty)] = Outputs(torch.zeros(1, 1, 1), aux=(aux,)).penalties().items()
+        [(_, penalty)] = Outputs(torch.zeros(1, 1, 1), aux=(aux,)).penalties([0]).items()
         size = float(aux[SIZES[name]].detach())
         assert float(penalty.detach()) == pytest.approx(weight * size) and size > 0
 
@@ -79,3 +79,10 @@ def test_the_loss_is_the_weighted_sum_plus_the_penalty():
 def test_a_heavier_penalty_leaves_fewer_neurons():
     left = [train(weight, 40)[1][0].dimension for weight in (0.0, 5.0)]
     assert left[0] > left[1] == 0
+
+
+def test_a_part_that_several_sites_share_is_priced_once():
+    aux = [{"penalty/mask": torch.tensor(value)} for value in (1.0, 3.0, 5.0)]
+    outputs = Outputs(torch.zeros(1, 1, 1), aux=tuple(aux))
+    assert float(outputs.penalties([0, 0, 1])["mask"]) == 2.0 + 5.0
+    assert float(outputs.penalties([0, 1, 2])["mask"]) == 9.0

@@ -21,6 +21,7 @@ from das.interventions.base import Intervention
 from das.interventions.sets import InterventionSet
 from das.methods.cdas import cdas
 from das.methods.das import das
+from das.methods.diff_means import DiffMeans
 from das.metrics.iia import IIA
 from das.metrics.logit_difference import LogitDifference
 from das.models.load import load_model
@@ -213,3 +214,9 @@ def test_what_has_no_subspace_is_not_measured_as_an_interchange(problem):
 
     found = fit(problem.model, NameGender(), moved, SITE, settings=SETTINGS)
     assert "cannot be interchanged" in found.metrics["iia/not_measured"] and "iia" not in found.metrics
+
+
+def test_a_control_that_cannot_be_estimated_is_left_out_and_the_rest_is_reported(problem):
+    prefix = replace(SITE, positions="from:1")  # the wrong site is the first token, which all prompts share
+    found = fit(problem.model, NameGender(), DiffMeans(), prefix, settings=SETTINGS)
+    assert "means" in found.metrics["control/wrong_site/not_measured"] and "iia" in found.metrics

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from das.data.dataset import PairDataset
 from das.engine.tiers import Prepared, prepare
-from das.errors import CapabilityError
+from das.errors import DasError
 from das.interventions.sets import InterventionSet
 from das.metrics.base import Metric
 from das.training.controls.base import Trial, control, names
@@ -41,14 +41,14 @@ class ControlSettings:
 def make_controls(
     trial: Trial, wanted: Sequence[str]
 ) -> tuple[dict[str, Sequence[InterventionSet | None]], dict[str, str]]:
-    """The controls that make sense for these interventions, and why the others do not."""
+    """The controls that can be made for these interventions, and why the others cannot."""
     made: Made = {}
     without: dict[str, str] = {}
     for name in wanted:
         logger.info("control %s: %s", name, control(name).meaning)
         try:
             made[name] = control(name).make(trial)
-        except CapabilityError as error:
+        except DasError as error:  # whatever is wrong with a control, what was learned is still reported
             without[name] = str(error)
             logger.info("control %s left out: %s", name, error)
     return made, without
