@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tarfile
 import tomllib
 import zipfile
 from importlib.metadata import entry_points, packages_distributions
@@ -70,8 +69,7 @@ def test_wheel_holds_exactly_the_yaml_of_conf(tree: Path, wheel: Path) -> None:
 
 def test_wheel_built_from_the_sdist_holds_it_too(tree: Path, tmp_path: Path) -> None:
     sdist = _build(tree, "sdist", tmp_path / "sdist")
-    with tarfile.open(sdist) as archive:
-        archive.extractall(tmp_path / "unpacked", filter="data")
+    shutil.unpack_archive(sdist, tmp_path / "unpacked")
     (unpacked,) = (tmp_path / "unpacked").iterdir()
     assert _yaml_in(_build(unpacked, "wheel", tmp_path / "wheel")) == _yaml(tree / "conf")
 

@@ -2,7 +2,7 @@
 
 Equation   m = sigmoid(mu / T), T annealed while training;  m = 1[mu > 0] after it
 Penalty    weight * sum_k m_k; "mask_size" reports the sum
-Source     arXiv 2311.16164 (DBM), RAVEL arXiv 2402.17700; with mu = 100, T = 50 pyvene's rotated variant
+Source     arXiv 2311.16164 (DBM), RAVEL arXiv 2402.17700; pyvene's rotated variant starts at mu = 100, T = 50
 """
 
 from __future__ import annotations

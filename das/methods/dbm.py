@@ -15,7 +15,7 @@ from das.interventions.base import Intervention
 
 
 def dbm(
-    width: int, start: float = 1.0, end: float = 0.01, curve: Curve = "linear", weight: float = 0.0, init: float = 0.0
+    width: int, start: float = 1.0, end: float = 0.01, curve: Curve = "linear", weight: float = 0.01, init: float = 0.0
 ) -> Intervention:
     """A mask over neurons."""
     gate = SigmoidMask(width, start, end, curve, init, weight)

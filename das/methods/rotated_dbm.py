@@ -2,6 +2,7 @@
 
 Equation   h' = h + R (m (R^T s - R^T h)),  R (width x rank) orthonormal (rank = width if None), m as in `dbm`
 Trained by `counterfactual_ce`, plus `weight` * sum_k m_k
+Deviation  mu starts at 0 and T at 1; pyvene's mu = 100 and T = 50 close no mask within a few hundred steps
 Shapes     h (B, P, width), s (B, P or 1, width), mu (rank,)
 Raises     InputError unless 1 <= rank <= width
 """
@@ -18,11 +19,11 @@ from das.interventions.base import Intervention
 def rotated_dbm(
     width: int,
     rank: int | None = None,
-    start: float = 50.0,
-    end: float = 0.1,
+    start: float = 1.0,
+    end: float = 0.01,
     curve: Curve = "linear",
-    weight: float = 0.0,
-    init: float = 100.0,
+    weight: float = 0.01,
+    init: float = 0.0,
     parametrization: Parametrization = "retract",
 ) -> Intervention:
     """A mask over rotated coordinates."""

@@ -42,6 +42,15 @@ def model(tmp_path_factory):
     return load_model(save_toy_model(tmp_path_factory.mktemp("toy")))
 
 
+@pytest.fixture
+def interruptible():
+    """Ctrl-C as in a terminal: it is ignored where the tests run in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_after_resuming_only_the_newest_checkpoint_remains(model, tmp_path):
     class Interrupt(Callback):
         def on_train_batch_end(self, trainer, *_: object) -> None:
