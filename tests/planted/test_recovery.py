@@ -25,8 +25,10 @@ from tests.contracts.groups import made
 
 PRICES = partial(PriceTagging, grid="mini", template="{lower} {upper} {amount} =", labels=(" Yes", " No"))
 WHERE: dict[str, tuple[str, Callable[..., Any]]] = {
-    "heq_hand": ("WX", HierarchicalEquality), "heq_neurons": ("WX", HierarchicalEquality), "planted_price": ("left", PRICES),
-}  # fmt: skip
+    "heq_hand": ("WX", HierarchicalEquality),
+    "heq_neurons": ("WX", HierarchicalEquality),
+    "planted_price": ("left", PRICES),
+}
 
 
 @cache
