@@ -1,14 +1,14 @@
 """What featurizers, edits, gates and conditioners have in common: they can be rebuilt from plain data and tensors.
 
-`Part` is all a part must be. What only some parts are is a protocol of its own, and nobody has to inherit it:
-`Constrained` parts have parameters on a manifold, `Grouped` parts learn at rates of their own, `Penalised` ones have a
-price.
+`Part` is all a part must be. `Constrained` is inherited by what must keep something true, `Grouped` parts learn at
+rates of their own, `Penalised` ones have a price. All three count wherever they are nested: a part made of others does
+not have to pass anything on.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -32,21 +32,18 @@ class Part(nn.Module, ABC):
         """Constructor arguments as plain data: with them and the state dict an artifact rebuilds the part."""
 
 
-@runtime_checkable
-class Constrained(Protocol):
-    """A part whose parameters live on a manifold."""
+class Constrained(ABC):
+    """Abstract. A part, or a module inside of one, of which something must hold; its parameters are never decayed."""
 
+    @abstractmethod
     def invariants(self) -> dict[str, float]:
-        """Name -> violation (0 is perfect) of what must hold, e.g. `{"orthonormal": max |R^T R - I|}`."""
-        ...
+        """Name -> violation (0 is perfect) of what must hold, e.g. `{"orthonormal": max |R^T R - I|}`; of it alone."""
 
-    def project_gradient(self) -> None:
-        """Replace the parameters' gradient by its tangent part, before an optimiser step."""
-        ...
+    def project_gradient(self) -> None:  # noqa: B027
+        """Replace the parameters' gradient by its tangent part, before an optimiser step; nothing by default."""
 
-    def retract(self) -> None:
-        """Return the parameters to their manifold, after an optimiser step."""
-        ...
+    def retract(self) -> None:  # noqa: B027
+        """Return the parameters to where they must be, after an optimiser step; nothing by default."""
 
 
 @runtime_checkable
@@ -82,11 +79,19 @@ class Grouped(Protocol):
         ...
 
 
-def groups_of(part: Part) -> list[ParamGroup]:
-    """How a part's trainable parameters learn."""
-    if isinstance(part, Grouped):
-        own = part.groups()
-    else:
-        own = [ParamGroup(tuple(part.parameters()), decay=not isinstance(part, Constrained))]
-    kept = [ParamGroup([p for p in g.parameters if p.requires_grad], g.lr_scale, g.decay) for g in own]
-    return [g for g in kept if g.parameters]
+def groups_of(module: nn.Module) -> list[ParamGroup]:
+    """How the trainable parameters of a part, and of everything nested in it, learn."""
+    kinds: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    for group in _groups(module, decay=True):
+        kinds.setdefault((group.lr_scale, group.decay), []).extend(p for p in group.parameters if p.requires_grad)
+    return [ParamGroup(found, *kind) for kind, found in kinds.items() if found]
+
+
+def _groups(module: nn.Module, decay: bool) -> Iterator[ParamGroup]:
+    if isinstance(module, Grouped):
+        yield from module.groups()
+        return
+    decay = decay and not isinstance(module, Constrained)
+    yield ParamGroup(tuple(module.parameters(recurse=False)), decay=decay)
+    for child in module.children():
+        yield from _groups(child, decay)

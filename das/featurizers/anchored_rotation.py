@@ -63,15 +63,3 @@ class AnchoredRotation(Featurizer):
             "width": self.width, "rank": self.rank, "weight": self.weight,
             "parametrization": self.rotation.parametrization,
         }  # fmt: skip
-
-    def invariants(self) -> dict[str, float]:
-        """How far R^T R is from the identity."""
-        return self.rotation.invariants()
-
-    def project_gradient(self) -> None:
-        """The gradient's tangent part."""
-        self.rotation.project_gradient()
-
-    def retract(self) -> None:
-        """Back to orthonormal columns."""
-        self.rotation.retract()

@@ -16,11 +16,12 @@ from torch import Tensor, nn
 from das.context import Context
 from das.errors import InputError
 from das.featurizers.base import Featurizer, LinearFrame
+from das.part import Constrained
 from das.shapes import Basis
 
 
 @final
-class Direction(Featurizer):
+class Direction(Featurizer, Constrained):
     """One unit direction.
 
     Args:

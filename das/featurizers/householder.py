@@ -42,15 +42,3 @@ class Householder(Featurizer):
     def params(self) -> dict[str, Any]:
         """Constructor arguments."""
         return {"width": self.width, "rank": self.rank, "parametrization": self.rotation.parametrization}
-
-    def invariants(self) -> dict[str, float]:
-        """How far R^T R is from the identity; reflections keep it."""
-        return self.rotation.invariants()
-
-    def project_gradient(self) -> None:
-        """R's tangent part."""
-        self.rotation.project_gradient()
-
-    def retract(self) -> None:
-        """R back to orthonormal columns."""
-        self.rotation.retract()

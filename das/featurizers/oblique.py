@@ -16,11 +16,12 @@ from torch import Tensor
 from das.context import Context
 from das.errors import InputError
 from das.featurizers.base import Featurizer, LinearFrame
+from das.part import Constrained
 from das.shapes import Basis
 
 
 @final
-class Oblique(Featurizer):
+class Oblique(Featurizer, Constrained):
     """An oblique pair.
 
     Args:
@@ -63,4 +64,4 @@ class Oblique(Featurizer):
     def invariants(self) -> dict[str, float]:
         """How far right^T left is from the identity."""
         product = self.right.double().T @ self.left.double()
-        return {"dual": float((product - torch.eye(self.rank, dtype=product.dtype)).abs().max())}
+        return {"dual": float((product - torch.eye(self.rank).to(product)).abs().max())}

@@ -64,15 +64,3 @@ class Oriented(Featurizer):
     def params(self) -> dict[str, Any]:
         """Constructor arguments."""
         return {"width": self.width, "rank": self.rank, "parametrization": self.rotation.parametrization}
-
-    def invariants(self) -> dict[str, float]:
-        """How far R^T R is from the identity."""
-        return self.rotation.invariants()
-
-    def project_gradient(self) -> None:
-        """The gradient's tangent part."""
-        self.rotation.project_gradient()
-
-    def retract(self) -> None:
-        """Back to orthonormal columns."""
-        self.rotation.retract()

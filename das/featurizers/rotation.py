@@ -22,6 +22,7 @@ from das.context import Context
 from das.errors import InputError, UnknownChoiceError
 from das.featurizers.base import Featurizer, LinearFrame
 from das.geometry import orthonormality_residual, orthonormalize, random_orthonormal
+from das.part import Constrained
 from das.shapes import Basis
 
 Parametrization = Literal["retract", "qr"]
@@ -31,7 +32,7 @@ _ORTHONORMAL = 1e-5
 
 
 @final
-class Rotation(Featurizer):
+class Rotation(Featurizer, Constrained):
     """Orthonormal coordinates of a learned subspace.
 
     Args:

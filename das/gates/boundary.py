@@ -18,14 +18,14 @@ from torch import nn
 from das.context import Context
 from das.gates.base import Gate, GateResult
 from das.gates.schedule import Temperature
-from das.part import ParamGroup
+from das.part import Constrained, ParamGroup
 from das.shapes import Activation, Coordinates
 
 _SMALLEST = 1e-3
 
 
 @final
-class Boundary(Gate):
+class Boundary(Gate, Constrained):
     """A learned prefix of the coordinates.
 
     Args:
@@ -84,9 +84,6 @@ class Boundary(Gate):
     def invariants(self) -> dict[str, float]:
         """Nothing can be violated: b is clipped wherever it is used."""
         return {}
-
-    def project_gradient(self) -> None:
-        """Nothing to project."""
 
     def params(self) -> dict[str, Any]:
         """Constructor arguments."""

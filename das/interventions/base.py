@@ -164,24 +164,26 @@ class Intervention(nn.Module):
         return Intervention(self.featurizer, self.edit, self.gate, steering=self.steering, name=self.name)
 
     def _penalties(self) -> dict[str, Tensor]:
-        priced = [part for part in self.parts() if isinstance(part, Penalised)]
+        priced = [part for part in self.modules() if isinstance(part, Penalised)]
         return {f"penalty/{k}": v for part in priced for k, v in part.penalties().items()}
 
     def invariants(self) -> dict[str, float]:
-        """Violations of what must hold for its constrained parts, by name."""
-        return {k: v for part in self.parts() if isinstance(part, Constrained) for k, v in part.invariants().items()}
+        """Violations of what must hold, by name; the largest where several parts state the same."""
+        found = [named for part in self._constrained() for named in part.invariants().items()]
+        return {name: max((v for k, v in found if k == name), key=lambda v: (v != v, v)) for name, _ in found}
 
     def project_gradient(self) -> None:
         """Keep the gradient's tangent part before an optimiser step."""
-        for part in self.parts():
-            if isinstance(part, Constrained):
-                part.project_gradient()
+        for part in self._constrained():
+            part.project_gradient()
 
     def retract(self) -> None:
         """Return parameters to their manifold after an optimiser step."""
-        for part in self.parts():
-            if isinstance(part, Constrained):
-                part.retract()
+        for part in self._constrained():
+            part.retract()
+
+    def _constrained(self) -> list[Constrained]:
+        return [part for part in self.modules() if isinstance(part, Constrained)]
 
 
 def standard_steering(rank: int) -> dict[str, Edit]:

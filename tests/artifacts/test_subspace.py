@@ -12,8 +12,13 @@ from safetensors.torch import load_file, save_file
 from das.artifacts import storage
 from das.artifacts.model_card import ModelCard
 from das.artifacts.subspace import Subspace
+from das.edits.zero import Zero
 from das.errors import ArtifactError, SiteError, UnknownChoiceError
 from das.factors import Factors, deviation_between
+from das.featurizers.base import Featurizer
+from das.featurizers.oblique import Oblique
+from das.interventions.base import Intervention
+from das.interventions.serial import register_part
 from das.interventions.sets import InterventionSet
 from das.methods.das import das
 from das.types import Site, SpanFinder
@@ -170,6 +175,39 @@ def test_refuses_a_broken_basis(model, tmp_path, value, message):
         Subspace.load(path, allow_tampered=True)
     if value == 0.5:
         Subspace.load(path, allow_tampered=True, allow_non_orthonormal=True)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_refuses_an_oblique_pair_that_is_not_dual(model, tmp_path, nested):
+    """LEACE's artifacts: what is read must be what is written, also where a part of another part says so."""
+    pair = Oblique(32, 2, right=torch.eye(32, 2), left=torch.eye(32, 2) + 0.5 * torch.eye(32)[:, 4:6])
+    if nested:
+        pair = register_part(Outer)(pair)
+    x = Intervention(pair, Zero(), steering={}, name="leace")
+    learned = InterventionSet([(Site(1), x)])
+    path = Subspace(learned, ModelCard.of(model), (None,)).save(tmp_path / "s")
+    assert Subspace.load(path, model).interventions.invariants() == {"0/dual": 0.0}
+    tensors = load_file(path / storage.TENSORS)
+    name = next(k for k in tensors if k.endswith("left"))
+    save_file({**tensors, name: 1.5 * tensors[name]}, path / storage.TENSORS)
+    with pytest.raises(ArtifactError, match=r"not dual.*residual 0\.5"):
+        Subspace.load(path, model, allow_tampered=True)
+    assert Subspace.load(path, model, allow_tampered=True, allow_non_orthonormal=True).interventions[0].rank == 2
+
+
+class Outer(Featurizer):
+    """Another featurizer, by way of a part around it."""
+
+    def __init__(self, inner: Featurizer | None = None) -> None:
+        super().__init__()
+        self.inner = inner or Oblique(32, 2)
+        self.width, self.rank = self.inner.width, self.inner.rank
+
+    def frame(self, ctx):
+        return self.inner.frame(ctx)
+
+    def params(self):
+        return {}
 
 
 def test_nothing_there(tmp_path):
