@@ -41,7 +41,7 @@ class MeanTopK(Edit):
         ranked, _ = torch.where(real, latents, -1.0).sort(dim=1, descending=True)
         count = real.sum(1, keepdim=True).clamp(max=self.k)
         place = torch.arange(z.shape[1], device=z.device)[None, :, None]
-        mean = torch.where(place < count, ranked, 0.0).sum(1, keepdim=True) / count
+        mean = torch.where(place < count, ranked, 0.0).sum(1, keepdim=True) / count.clamp(min=1)
         rest = (place >= count) & (ranked >= 0)
         sparsity = torch.where(rest, ranked, 0.0).sum() / rest.sum().clamp(min=1)
         aux = {"latents": latents, "penalty/latents": ctx.progress * self.weight * sparsity}
