@@ -20,6 +20,7 @@ from das.featurizers.base import Featurizer
 from das.gates.base import Gate
 from das.interventions.base import Intervention
 from das.part import Part
+from das.seeding import seeded
 
 _KINDS: dict[str, Any] = {"featurizer": Featurizer, "edit": Edit, "gate": Gate, "conditioner": Conditioner}
 #: Packages of das that define parts.
@@ -52,15 +53,16 @@ def to_spec(intervention: Intervention) -> dict[str, Any]:
 
 
 def from_spec(spec: Mapping[str, Any]) -> Intervention:
-    """Inverse of `to_spec`, with freshly initialised tensors.
+    """Inverse of `to_spec`, with freshly initialised tensors; the global random state is left alone.
 
     Raises:
         ArtifactError: the description is incomplete or malformed.
         UnknownChoiceError: it names a part that is neither das's nor registered.
     """
     try:
-        parts = {kind: None if spec[kind] is None else _built(kind, spec[kind]) for kind in _KINDS}
-        steering = {str(op): _built("edit", edit) for op, edit in spec["steering"].items()}
+        with seeded(0):
+            parts = {kind: None if spec[kind] is None else _built(kind, spec[kind]) for kind in _KINDS}
+            steering = {str(op): _built("edit", edit) for op, edit in spec["steering"].items()}
         featurizer, edit = parts.pop("featurizer"), parts.pop("edit")
         if featurizer is None or edit is None:
             raise KeyError("featurizer and edit")

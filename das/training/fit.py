@@ -63,7 +63,7 @@ def fit(
     callbacks: Sequence[Callback] = (),
     notes: Mapping[str, Any] | None = None,
 ) -> Fit:
-    """Train an intervention in a frozen model and measure it on held-out entities.
+    """Train an intervention in a frozen model and measure it on held-out entities; the global random state stays.
 
     Args:
         model: from `das.load_model`.

@@ -14,6 +14,7 @@ from das.errors import NonFiniteLossError
 from das.interventions.sets import InterventionSet
 from das.objectives.base import Objective, with_factors
 from das.outputs import Outputs
+from das.seeding import seeded
 from das.training.optim import Optimizer
 
 
@@ -71,8 +72,7 @@ class InterventionModule(pl.LightningModule):
     def training_step(self, batch: PairBatch, batch_idx: int) -> torch.Tensor:
         """Loss of one batch, summed over what it counts; `on_before_optimizer_step` makes means of it."""
         batch = with_factors(self.objective, batch)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self._seed * 1_000_003 + self.global_step * 1_009 + batch_idx)
+        with seeded(self._seed * 1_000_003 + self.global_step * 1_009 + batch_idx):
             outputs = self._train.outputs(batch, self.interventions, self.progress)
         loss, penalties = self.objective(outputs, batch), outputs.penalties(self.interventions.order)
         total = sum(penalties.values(), start=loss.total)

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-import torch
-
 from das.errors import ConfigError
 from das.estimators.base import Estimator, SetEstimator
 from das.interventions.base import Intervention
 from das.interventions.sets import InterventionSet
 from das.objectives.base import Objective
+from das.seeding import seeded
 from das.training.estimate import estimated
 from das.training.loop import TrainerSettings
 from das.training.optim import Optimizer
@@ -65,8 +64,7 @@ class Recipe:
             if self.tied:
                 got = type(self.method).__name__
                 raise ConfigError("an estimator fits every site on its own", got=got, remedy="use tied=false")
-            with torch.random.fork_rng(devices=[]):  # some leave a part to be trained from a random start
-                torch.manual_seed(self.seed)
+            with seeded(self.seed):  # some leave a part to be trained from a random start
                 return estimated(problem, self.method, self.sites, self.seed, shuffled)
         if isinstance(self.method, Intervention) or not callable(self.method):
             got = type(self.method).__name__
@@ -76,8 +74,7 @@ class Recipe:
         if not self.sites:
             raise ConfigError("a method needs at least one site", got="none", remedy="give das.Site(layer=...)")
         widths = [problem.view.bind(site).width for site in self.sites]
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
+        with seeded(self.seed):
             made = _made(self.method, self.sites, widths, self.tied)
         placed = InterventionSet(list(zip(self.sites, made, strict=True)))
         return placed if problem.device.type == "meta" else placed.to(problem.device)

@@ -17,6 +17,7 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerF
 
 import das.models.recipes as package
 from das.errors import UnknownChoiceError
+from das.seeding import seeded
 from das.shapes import Basis
 from das.types import Site
 
@@ -90,8 +91,7 @@ def recipe(name: str) -> Recipe:
 def isolated(seed: int) -> Iterator[None]:
     """Fixed seed, threads and gradients inside; whatever was there before, outside."""
     threads = torch.get_num_threads()
-    with torch.random.fork_rng(devices=[]), torch.inference_mode(False), torch.enable_grad(), torch.device("cpu"):
-        torch.default_generator.manual_seed(seed)
+    with seeded(seed), torch.inference_mode(False), torch.enable_grad(), torch.device("cpu"):
         torch.set_num_threads(THREADS)
         try:
             yield
