@@ -30,6 +30,22 @@ class PairData(Protocol):
         ...
 
 
+@runtime_checkable
+class Stored(Protocol):
+    """Kept or recorded tensors of a dataset, as one engine needs them."""
+
+    @property
+    def nbytes(self) -> int: ...  # noqa: D102
+
+    def sources(self, batch: PairBatch) -> SourceState:
+        """What `Engine.sources` would compute for this batch."""
+        ...
+
+    def state(self, batch: PairBatch) -> BaseState:
+        """What `base_state` would compute for this batch."""
+        ...
+
+
 @dataclass(frozen=True)
 class Extent:
     """Longest token axes over a dataset."""

@@ -17,7 +17,7 @@ from torch import nn
 
 from das.batch import PairBatch
 from das.engine.engine import Engine
-from das.engine.kept import TIERS, Extent, Kept, PairData, Tier
+from das.engine.kept import TIERS, Extent, Kept, PairData, Stored, Tier
 from das.engine.resume import base_state
 from das.errors import UnknownChoiceError
 from das.interventions.sets import InterventionSet
@@ -31,7 +31,7 @@ logger = logging.getLogger("das.engine")
 class Prepared:
     """An engine with whatever it keeps of one dataset. Use `prepare` to make one."""
 
-    def __init__(self, engine: Engine, tier: Tier, reason: str, runs: frozenset[FrozenRun], kept: Kept | None) -> None:
+    def __init__(self, engine: Engine, tier: Tier, reason: str, runs: frozenset[FrozenRun], kept: Stored | None) -> None:
         self.engine, self.tier, self.reason, self.runs, self._kept = engine, tier, reason, runs, kept
 
     def outputs(self, batch: PairBatch, interventions: InterventionSet, progress: float = 1.0) -> Outputs:

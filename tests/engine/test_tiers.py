@@ -41,19 +41,28 @@ SITES = {
 }
 
 
-def step(model, sites, data, rows, tier, objective, sources=None):
+def made(model, sites, sources=None):
+    """Swaps of three random coordinates, the same ones every time."""
     torch.manual_seed(1)
     view = ModelView(model)
     entries = []
     for site, source in zip(sites, sources or ["source"] * len(sites), strict=True):
         swap = Intervention(Rotation(view.bind(site).width, 3), Swap(source))
         entries.append((Placement(site, {source: site}), swap))
-    interventions = InterventionSet(entries)
+    return InterventionSet(entries)
+
+
+def step(model, sites, data, rows, tier, objective, sources=None):
+    interventions = made(model, sites, sources)
     prepared = prepare(
         Engine(model, interventions.placements), data, runs=objective.needs.runs, tier=tier, batch_size=2
     )
     assert prepared.tier == tier, prepared.reason
-    batch = data.collate(rows)
+    return outcome(interventions, prepared, data.collate(rows), objective)
+
+
+def outcome(interventions, prepared, batch, objective):
+    """Loss and gradients of one step."""
     loss = objective(prepared.outputs(batch, interventions), batch).total
     loss.backward()
     return loss.detach(), [p.grad for p in interventions.parameters() if p.requires_grad]
