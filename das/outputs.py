@@ -48,9 +48,9 @@ class Outputs:
         """
         if name not in self.runs:
             raise CapabilityError(
-                f"objective {wanted_by!r} compares with the {name} run's distribution, and these pairs have none",
+                f"{wanted_by!r} compares with the {name} run's distribution, and these pairs have none",
                 got=f"pairs without a {name}",
-                remedy="use objective=counterfactual_ce, or pairs whose source is itself the counterfactual",
+                remedy="use another (objective=counterfactual_ce), or pairs whose source is itself the counterfactual",
             )
         return self.runs[name].detach()
 

@@ -103,7 +103,7 @@ def _check_optimizer(recipe: Recipe, interventions: InterventionSet) -> None:
 def _check_testing(
     problem: Problem, recipe: Recipe, interventions: InterventionSet, wrong_site: bool, parts: Parts
 ) -> Measurable:
-    testable = measurable(problem, interventions)
+    testable = measurable(problem, interventions, parts.metrics)
     if testable.interchange is not None:
         problem.dataset("val", testable.interchange)
         if wrong_site:

@@ -78,7 +78,7 @@ def _measured(
     problem: Problem, subspace: Subspace, settings: FitSettings, metrics: Mapping[str, Metric]
 ) -> dict[str, Any]:
     """Interchange metrics beside the untrained controls, and the trained ones that the artifact holds."""
-    testable = measurable(problem, deepcopy(subspace.interventions).to(problem.device))
+    testable = measurable(problem, deepcopy(subspace.interventions).to(problem.device), metrics)
     if testable.interchange is None or testable.test is None:
         return {NOT_MEASURED: testable.reason}
     trial = Trial(problem, testable.interchange)

@@ -149,11 +149,12 @@ class Engine:
         return head_logits(self.view, hidden)
 
     @torch.no_grad()
-    def clean(self, batch: PairBatch) -> Outputs:
-        """The base run with no intervention."""
-        base = batch.base
+    def clean(self, batch: PairBatch, runs: frozenset[FrozenRun] = frozenset()) -> Outputs:
+        """The base run with no intervention, beside the frozen runs asked for."""
+        base, hidden = batch.base, self.sources(batch, runs).hidden if runs else {}
         with LOCK:
-            return Outputs(logits_at(self.view, batch.label_positions, base.ids, base.mask, base.position_ids))
+            logits = logits_at(self.view, batch.label_positions, base.ids, base.mask, base.position_ids)
+        return Outputs(logits, {name: self.head_logits(h) for name, h in hidden.items()})
 
     def _edit_entry(self, residual: Tensor, visitors: list[Visitor]) -> tuple[Tensor, list[tuple[BoundSite, Visitor]]]:
         """Apply the edits that lie exactly where the forward resumes; return the others for hooks."""

@@ -1,4 +1,5 @@
-"""The interface of a metric: one value per row of a batch. The mean over rows is all the aggregation there is.
+"""The interface of a metric: one value per row of a batch. The mean over rows is all the aggregation there is (of a
+`Ratio`, one mean over another).
 
 So no metric depends on how rows are batched or ordered, and every metric can be split into the pairs whose label the
 interchange changes and those whose label it leaves alone: an edit that does nothing scores 0 on the first and 1 on the
@@ -7,17 +8,19 @@ second.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Protocol, final, runtime_checkable
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 from torchmetrics import MeanMetric
 
 from das.batch import PairBatch
 from das.errors import CapabilityError
-from das.outputs import Outputs
+from das.outputs import FrozenRun, Outputs
+from das.shapes import Logits
 
 PerRow = Float[Tensor, " batch"]
 
@@ -38,6 +41,31 @@ class Metric(Protocol):
         ...
 
 
+@runtime_checkable
+class Comparing(Protocol):
+    """A metric that looks at frozen runs beside the intervened one.
+
+    Attributes:
+        runs: which.
+    """
+
+    runs: frozenset[FrozenRun]
+
+
+@runtime_checkable
+class Ratio(Protocol):
+    """A metric whose mean is reported in units of another mean: no row is divided by a number that may be near 0."""
+
+    def unit(self, outputs: Outputs, batch: PairBatch) -> PerRow:
+        """Per row, what the mean of the metric is divided by the mean of."""
+        ...
+
+
+def runs_of(metrics: Mapping[str, Metric]) -> frozenset[FrozenRun]:
+    """All frozen runs that any of them looks at."""
+    return frozenset(run for metric in metrics.values() if isinstance(metric, Comparing) for run in metric.runs)
+
+
 @final
 class SplitMean:
     """Running means of metrics over all rows, over label-changed rows, and over label-unchanged rows.
@@ -49,24 +77,30 @@ class SplitMean:
     def __init__(self, metrics: Mapping[str, Metric]) -> None:
         self.metrics = dict(metrics)
         self._means: dict[str, MeanMetric] = {}
+        self._units: dict[str, MeanMetric] = {}
 
     def update(self, outputs: Outputs, batch: PairBatch) -> None:
         """Add a batch."""
         for name, metric in self.metrics.items():
-            values = metric(outputs, batch).detach().double().cpu()
-            changed = batch.changed.cpu()
-            self._add(name, values, torch.ones_like(changed))
-            self._add(f"{name}_changed", values, changed)
-            self._add(f"{name}_unchanged", values, ~changed)
+            self._split(self._means, name, metric(outputs, batch), batch)
+            if isinstance(metric, Ratio):
+                self._split(self._units, name, metric.unit(outputs, batch), batch)
 
     def compute(self) -> dict[str, float]:
-        """Name, NAME_changed and NAME_unchanged; a split without rows is absent, one with a NaN is NaN."""
-        return {name: float(mean.compute()) for name, mean in self._means.items()}
+        """Name, NAME_changed and NAME_unchanged; a split without rows is absent, one with a NaN is NaN, and so is a
+        ratio to nothing.
+        """
+        found = {name: float(mean.compute()) for name, mean in self._means.items()}
+        units = {name: float(unit.compute()) for name, unit in self._units.items()}
+        return found | {name: found[name] / unit if unit else math.nan for name, unit in units.items()}
 
-    def _add(self, name: str, values: PerRow, rows: Bool[Tensor, " batch"]) -> None:
-        if bool(rows.any()):
-            mean = self._means.setdefault(name, MeanMetric(nan_strategy="disable").set_dtype(torch.float64))
-            mean.update(values[rows])
+    def _split(self, means: dict[str, MeanMetric], name: str, values: PerRow, batch: PairBatch) -> None:
+        changed = batch.changed.cpu()
+        values = values.detach().double().cpu()
+        for suffix, rows in (("", torch.ones_like(changed)), ("_changed", changed), ("_unchanged", ~changed)):
+            if bool(rows.any()):
+                made = means.setdefault(f"{name}{suffix}", MeanMetric(nan_strategy="disable").set_dtype(torch.float64))
+                made.update(values[rows])
 
 
 def need_choices(batch: PairBatch, metric: str) -> tuple[Tensor, Tensor]:
@@ -78,3 +112,16 @@ def need_choices(batch: PairBatch, metric: str) -> tuple[Tensor, Tensor]:
             remedy="use a task with labels, or the metric iia_full_vocab",
         )
     return batch.choices, batch.counterfactual_choice
+
+
+def label_logits(logits: Logits, batch: PairBatch, metric: str) -> tuple[PerRow, PerRow]:
+    """Logits of the base label and of the counterfactual label at the first label position, in fp64.
+
+    Raises:
+        CapabilityError: without a label set.
+    """
+    choices, counterfactual = need_choices(batch, metric)
+    assert batch.base_choice is not None
+    scores = logits[:, 0].double().gather(1, choices)
+    base, other = (scores.gather(1, i[:, None])[:, 0] for i in (batch.base_choice, counterfactual))
+    return base, other

@@ -16,8 +16,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from das.batch import PairBatch
+from das.distributions import kl as kl
+from das.distributions import log_probs as log_probs
 from das.outputs import FrozenRun, Outputs
-from das.shapes import LabelMask, Logits
+from das.shapes import LabelMask
 from das.types import Rows, Site
 
 
@@ -77,13 +79,3 @@ def token_mean(values: Float[Tensor, "batch label"], mask: LabelMask) -> tuple[F
     """Sum over real tokens / their number."""
     tokens = int(mask.sum())
     return torch.where(mask, values, 0.0).sum() / max(tokens, 1), tokens
-
-
-def log_probs(logits: Logits) -> Logits:
-    """Log-softmax over the vocabulary in at least fp32."""
-    return logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1)
-
-
-def kl(log_p: Logits, log_q: Logits) -> Float[Tensor, "batch label"]:
-    """KL(p ‖ q) of log-distributions (B, K, V), in nats, the expectation under the first argument."""
-    return (log_p.exp() * (log_p - log_q)).sum(-1)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from das.batch import PairBatch
+from das.distributions import label_log_probs as label_log_probs
 from das.errors import CapabilityError
-from das.objectives.base import log_probs
 from das.shapes import Logits
 
 
@@ -37,12 +36,6 @@ class Scored:
     def loser_mean(self) -> Float[Tensor, " pair"]:
         """Per token."""
         return self.loser / self.loser_tokens
-
-
-def label_log_probs(logits: Logits, batch: PairBatch) -> Float[Tensor, " batch"]:
-    """Sum over real label tokens of log p(label_k), fp32."""
-    picked = log_probs(logits).gather(-1, batch.label_ids[..., None])[..., 0]
-    return torch.where(batch.label_mask, picked, 0.0).sum(1)
 
 
 def scored(logits: Logits, batch: PairBatch, objective: str) -> Scored:

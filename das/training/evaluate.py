@@ -29,7 +29,7 @@ def evaluate(
     """Every metric over all rows (NAME), the label-changed (NAME_changed) and the label-unchanged (NAME_unchanged).
 
     Args:
-        prepared: the engine prepared on `data`.
+        prepared: the engine prepared on `data`, with the frozen runs that the metrics look at.
         data: what to measure on.
         interventions: None measures the unmodified model against the counterfactual labels.
         metrics: reported name -> metric.
@@ -39,7 +39,7 @@ def evaluate(
     with evaluating(interventions):
         for batch in batches(data, batch_size, prepared.engine):
             if interventions is None:
-                outputs: Outputs = prepared.engine.clean(batch)
+                outputs: Outputs = prepared.engine.clean(batch, prepared.runs)
             else:
                 outputs = prepared.outputs(batch, interventions)
             means.update(outputs, batch)

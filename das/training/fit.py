@@ -86,7 +86,7 @@ def fit(
     recipe = settings.recipe(method, site, tied, objective or CounterfactualCE())
     problem = Problem(model, task, tokenizer, settings.data, settings.seed)
     placed = recipe.place(problem)
-    testable = measurable(problem, placed)
+    testable = measurable(problem, placed, metrics or DEFAULT_METRICS)
     training = _training(recipe, settings, notes)
     where = {"logger": logger, "run_dir": None if run_dir is None else Path(run_dir), "callbacks": callbacks}
     try:

@@ -10,7 +10,7 @@ from das.data.dataset import PairDataset
 from das.data.positions import parse_positions
 from das.errors import CapabilityError
 from das.interventions.sets import InterventionSet
-from das.metrics.base import Metric
+from das.metrics.base import Comparing, Metric, runs_of
 from das.metrics.iia import IIA
 from das.metrics.iia_full_vocab import IIAFullVocab
 from das.training.controls.base import Trial
@@ -36,11 +36,13 @@ class Measurable:
     reason: str | None = None
 
 
-def measurable(problem: Problem, interventions: InterventionSet) -> Measurable:
-    """Look before training: positions, labels and lengths of the test pairs.
+def measurable(
+    problem: Problem, interventions: InterventionSet, metrics: Mapping[str, Metric] = DEFAULT_METRICS
+) -> Measurable:
+    """Look before training: positions, labels and lengths of the test pairs, and what metrics compare with.
 
     Raises:
-        DasError: the test pairs do not fit the sites.
+        DasError: the test pairs do not fit the sites, or have no counterfactual run that a metric needs.
     """
     try:
         interchange = interchange_of(interventions)
@@ -49,7 +51,9 @@ def measurable(problem: Problem, interventions: InterventionSet) -> Measurable:
     late = [p.write.positions for p in interchange.placements if parse_positions(p.write.positions).kind == "generated"]
     if late and problem.task.labels is not None:
         return Measurable(None, None, "only response tokens are edited, and labels of one token come before them")
-    return Measurable(interchange, problem.dataset("test", interchange))
+    test = problem.dataset("test", interchange)
+    _check_metrics(metrics, test)
+    return Measurable(interchange, test)
 
 
 def measure(
@@ -62,11 +66,12 @@ def measure(
     """Metrics on the test split beside all controls, on the validation split, and the model's own accuracy."""
     problem, learned = trial.problem, trial.learned
     engine, size = problem.engine(learned), trial.problem.data.batch_size
-    ready = prepared(engine, test, trainer)
+    runs = runs_of(metrics)
+    ready = prepared(engine, test, trainer, runs)
     numbers: dict[str, Any] = dict(evaluate(ready, test, learned, metrics, size))
     numbers |= measure_controls(trial, made, ready, test, metrics)
     val = problem.dataset("val", learned)
-    on_val = evaluate(prepared(engine, val, trainer), val, learned, metrics, size)
+    on_val = evaluate(prepared(engine, val, trainer, runs), val, learned, metrics, size)
     numbers |= {f"val/{name}": value for name, value in on_val.items()}
     if test.labels is not None:
         numbers["model/accuracy"] = float(natively_correct(engine, test, size).double().mean())
@@ -74,3 +79,13 @@ def measure(
         if one is not None:
             numbers["control/wrong_site/positions"] = one.placements[0].write.positions
     return numbers | {"engine/test_tier": ready.tier, "data/test_pairs": len(test)}
+
+
+def _check_metrics(metrics: Mapping[str, Metric], test: PairDataset) -> None:
+    for name, metric in metrics.items():
+        needy = isinstance(metric, Comparing) and "target" in metric.runs
+        if needy and any(pair.target is None for pair in test.pairs):
+            raise CapabilityError(
+                f"metric {name!r} compares with the counterfactual run's distribution, and the task's pairs have none",
+                got=type(metric).__name__, remedy="leave it out, or use pairs whose source is the counterfactual",
+            )  # fmt: skip

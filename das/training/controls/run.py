@@ -73,4 +73,4 @@ def _measured(
     if one is None or one.placements == trial.learned.placements:
         return evaluate(ready, data, one, metrics, size)
     there = trial.problem.dataset("test", one)
-    return evaluate(prepare(trial.problem.engine(one), there, tier="hooks"), there, one, metrics, size)
+    return evaluate(prepare(trial.problem.engine(one), there, runs=ready.runs, tier="hooks"), there, one, metrics, size)
