@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from das.cli.build import ModelSettings, Parts, meta, tokenizer
@@ -104,13 +105,9 @@ def _check_testing(
     problem: Problem, recipe: Recipe, interventions: InterventionSet, wrong_site: bool, parts: Parts
 ) -> Measurable:
     testable = measurable(problem, interventions, parts.metrics)
-    if testable.interchange is not None:
-        problem.dataset("val", testable.interchange)
-        if wrong_site:
-            try:
-                elsewhere(problem, recipe, parts.settings.controls.wrong_positions)
-            except CapabilityError:  # then that control is left out, and the metrics say so
-                return testable
+    if testable.interchange is not None and wrong_site:
+        with suppress(CapabilityError):  # then that control is left out, and the metrics say so
+            elsewhere(problem, recipe, parts.settings.controls.wrong_positions)
     return testable
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from das.data.dataset import PairDataset
 from das.data.positions import parse_positions
-from das.errors import CapabilityError
+from das.errors import CapabilityError, PositionError
 from das.interventions.sets import InterventionSet
 from das.metrics.base import Comparing, Metric, runs_of
 from das.metrics.iia import IIA
@@ -39,10 +39,10 @@ class Measurable:
 def measurable(
     problem: Problem, interventions: InterventionSet, metrics: Mapping[str, Metric] = DEFAULT_METRICS
 ) -> Measurable:
-    """Look before training: positions, labels and lengths of the test pairs, and what metrics compare with.
+    """Look before training: positions, labels and lengths of the pairs, and what metrics compare with.
 
     Raises:
-        DasError: the test pairs do not fit the sites, or have no counterfactual run that a metric needs.
+        DasError: the pairs do not fit sites that have sources, or have no counterfactual run that a metric needs.
     """
     try:
         interchange = interchange_of(interventions)
@@ -51,7 +51,12 @@ def measurable(
     late = [p.write.positions for p in interchange.placements if parse_positions(p.write.positions).kind == "generated"]
     if late and problem.task.labels is not None:
         return Measurable(None, None, "only response tokens are edited, and labels of one token come before them")
-    test = problem.dataset("test", interchange)
+    try:
+        test, _ = (problem.dataset(split, interchange) for split in ("test", "val"))
+    except PositionError as error:
+        if interchange is interventions:
+            raise
+        return Measurable(None, None, f"no source is read in training, and as an interchange {error}")
     _check_metrics(metrics, test)
     return Measurable(interchange, test)
 

@@ -22,6 +22,7 @@ from das.errors import (
     EmptySplitError,
     InputError,
     NonFiniteLossError,
+    PositionError,
     RunExistsError,
     SiteError,
 )
@@ -34,6 +35,7 @@ from das.objectives.base import Loss, Needs
 from das.objectives.counterfactual_ce import CounterfactualCE
 from das.objectives.dpo import DPO
 from das.objectives.jsd import JSD
+from das.objectives.lm_loss import LMLoss
 from das.tasks.name_gender import NameGender
 from das.training.controls.run import ControlSettings
 from das.training.factors import factors_of
@@ -117,6 +119,20 @@ def test_what_cannot_be_measured_is_said_and_the_rest_goes_on(model):
     found = fit(model, NameGender(), partial(cdas, rank=1), late, settings=SETTINGS, objective=JSD())
     assert "labels of one token come before" in found.metrics["iia/not_measured"] and "iia" not in found.metrics
     assert found.metrics["train/steps"] == 6 and found.subspace.factors[0] is not None
+
+
+@pytest.mark.parametrize("source_positions", [None, "span:name"])
+def test_a_source_free_method_may_write_what_cannot_be_interchanged(model, source_positions):
+    """Two mentions of a name cannot be lined up with all tokens; only what reads a source in training has to care."""
+    site = Site(0, positions="all", source_positions=source_positions)
+    found = fit(model, NameGender(), partial(loreft, rank=2), site, settings=SETTINGS, objective=LMLoss("elicit"))
+    assert found.metrics["train/steps"] == 6 and found.subspace.factors[0] is not None
+    if source_positions is None:
+        assert "iia" in found.metrics and "iia/not_measured" not in found.metrics
+    else:
+        assert "cannot be aligned" in found.metrics["iia/not_measured"] and "iia" not in found.metrics
+        with pytest.raises(PositionError, match="cannot be aligned"):
+            fit(model, NameGender(), RANK2, site, settings=SETTINGS)
 
 
 def test_methods_without_parameters_take_no_step(model):
