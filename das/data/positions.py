@@ -6,6 +6,7 @@
     index:N             N-th prompt token, from the first real token; negative from the prompt's end
     fN, lM, fN+lM       first N / last M prompt tokens after the prefix (as many as there are)
     span:NAME           every token of every mention        span:NAME:first, span:NAME:last    one token per mention
+    span:NAME:after     the token after every mention
     template:TEXT       the token on which the last occurrence of TEXT in the prompt ends (CDAS' source tokens)
 
 The prefix is what every prompt starts with (BOS, chat header). Indices count from a row's first real token, never from
@@ -23,17 +24,19 @@ from das.errors import PositionError, UnknownChoiceError
 #: Forms of the grammar, as error messages list them.
 GRAMMAR = (
     *("last", "first", "all", "prompt", "generated", "index:N", "fN", "lM", "fN+lM"),
-    *("span:NAME", "span:NAME:first", "span:NAME:last", "from:N", "template:TEXT"),
+    *("span:NAME", "span:NAME:first", "span:NAME:last", "span:NAME:after", "from:N", "template:TEXT"),
 )
 _FORMS = {
     "word": re.compile(r"last|first|all|prompt|generated"),
     "index": re.compile(r"index:(?P<number>-?\d+)"),
     "ends": re.compile(r"f(?P<front>[1-9]\d*)(\+l(?P<back>[1-9]\d*))?|l(?P<only>[1-9]\d*)"),
-    "span": re.compile(r"span:(?P<name>[^:]+)(:(?P<part>first|last))?"),
+    "span": re.compile(r"span:(?P<name>[^:]+)(:(?P<part>first|last|after))?"),
     "from": re.compile(r"from:(?P<number>\d+)"),
     "template": re.compile(r"template:(?P<name>.+)", re.DOTALL),
 }
 _NEED_NO_PROMPT = ("all", "first", "from")
+#: Kinds of positions that go on behind the prompt.
+_TAILS = ("all", "generated", "from")
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class PositionSpec:
         text: as it was written.
         kind: "last", "first", "all", "prompt", "generated", "index", "ends", "span", "from" or "template".
         name: span name, or the text of a template.
-        part: "first", "last" or "" (all) tokens of each mention.
+        part: "first", "last" or "" (all) tokens of each mention, or the one "after" it.
         numbers: (N,) of index and from, (N, M) of ends.
     """
 
@@ -58,6 +61,11 @@ class PositionSpec:
     def needs_prompt(self) -> bool:
         """Whether the spec depends on the prompt's text or length, rather than on real positions alone."""
         return self.kind not in _NEED_NO_PROMPT and not (self.kind == "index" and self.numbers[0] >= 0)
+
+    @property
+    def beyond_prompt(self) -> bool:
+        """Whether response tokens are (also) meant."""
+        return self.kind in _TAILS
 
     def __str__(self) -> str:
         return self.text
@@ -85,29 +93,57 @@ def parse_positions(text: str) -> PositionSpec:
     raise UnknownChoiceError("position", text, GRAMMAR)
 
 
-def resolve(spec: PositionSpec, encoded: EncodedPrompt, n_response: int = 0) -> list[list[int]]:
-    """Token indices of `spec` in a prompt followed by `n_response` response tokens.
+@dataclass(frozen=True)
+class Chosen:
+    """Tokens of a prompt and of whatever follows it, counted from the first real one.
+
+    Attributes:
+        groups: increasing indices into the prompt: one group per mention for spans, one in all for everything else.
+        tail: index from which on all are chosen, prompt or response; None where the groups are all there is.
+    """
+
+    groups: list[list[int]]
+    tail: int | None = None
+
+
+def choose(spec: PositionSpec, encoded: EncodedPrompt) -> Chosen:
+    """What `spec` means in a prompt, however long its response gets: in training, steering and measuring alike.
 
     Returns:
-        Groups of increasing indices, counted from the first real token: one group per mention for spans, one in all
-        for everything else. No group is empty, and no index occurs twice.
+        No group is empty, and no index occurs twice.
 
     Raises:
-        PositionError: if an index is out of range, a span is missing, mentions share a token, or nothing is left.
+        PositionError: if an index is out of range, a span is missing, mentions share a token, or nothing is chosen.
     """
-    groups = _span_groups(spec, encoded) if spec.kind == "span" else [_indices(spec, encoded, n_response)]
+    if spec.beyond_prompt:
+        tails = {"all": encoded.prefix, "generated": len(encoded)}
+        return Chosen([], spec.numbers[0] if spec.kind == "from" else tails[spec.kind])
+    groups = _span_groups(spec, encoded) if spec.kind == "span" else [_indices(spec, encoded)]
     if not groups or not all(groups):
-        hint = "a label of one token leaves no response token to edit: " if spec.kind == "generated" else ""
-        raise _error(f"{hint}positions {spec.text!r} select no token", encoded, n_response)
+        raise _error(f"positions {spec.text!r} select no token", encoded)
     flat = [i for group in groups for i in group]
     if len(set(flat)) < len(flat):
-        raise _error(f"mentions of {spec.text!r} share a token", encoded, n_response)
-    return groups
+        raise _error(f"mentions of {spec.text!r} share a token", encoded)
+    return Chosen(groups)
 
 
-def _indices(spec: PositionSpec, encoded: EncodedPrompt, n_response: int) -> list[int]:
-    n, total, prefix = len(encoded), len(encoded) + n_response, encoded.prefix
-    body = list(range(prefix, n))
+def resolve(spec: PositionSpec, encoded: EncodedPrompt, n_response: int = 0) -> list[list[int]]:
+    """Token indices of `spec` in a prompt followed by `n_response` response tokens, in groups (`Chosen`).
+
+    Raises:
+        PositionError: as `choose`, and if nothing is left up to the response's end.
+    """
+    chosen = choose(spec, encoded)
+    if chosen.tail is None:
+        return chosen.groups
+    if rest := list(range(chosen.tail, len(encoded) + n_response)):
+        return [rest]
+    hint = "a label of one token leaves no response token to edit: " if spec.kind == "generated" else ""
+    raise _error(f"{hint}positions {spec.text!r} select no token", encoded, n_response)
+
+
+def _indices(spec: PositionSpec, encoded: EncodedPrompt) -> list[int]:
+    n, body = len(encoded), list(range(encoded.prefix, len(encoded)))
     match spec.kind:
         case "last":
             return list(range(n))[-1:]
@@ -115,43 +151,39 @@ def _indices(spec: PositionSpec, encoded: EncodedPrompt, n_response: int) -> lis
             return body[:1]
         case "prompt":
             return body
-        case "all":
-            return list(range(prefix, total))
-        case "generated":
-            return list(range(n, total))
-        case "from":
-            return list(range(spec.numbers[0], total))
         case "ends":
             front, back = spec.numbers
             return sorted({*body[:front], *(body[-back:] if back else ())})
         case "index":
             number = spec.numbers[0]
             if not -n <= number < n:
-                raise _error(f"{spec.text!r} is out of range", encoded, n_response)
+                raise _error(f"{spec.text!r} is out of range", encoded)
             return [number % n]
         case _:
             assert spec.kind == "template"
-            return _template_end(spec, encoded, n_response)
+            return _template_end(spec, encoded)
 
 
-def _template_end(spec: PositionSpec, encoded: EncodedPrompt, n_response: int) -> list[int]:
+def _template_end(spec: PositionSpec, encoded: EncodedPrompt) -> list[int]:
     start = encoded.text.rfind(spec.name)
     end = start + len(spec.name)
     found = [i for i, (s, e) in enumerate(encoded.offsets) if s < end <= e]
     if start < 0 or not found:
-        raise _error(f"the prompt does not contain the text of {spec.text!r}", encoded, n_response)
+        raise _error(f"the prompt does not contain the text of {spec.text!r}", encoded)
     return found[-1:]
 
 
 def _span_groups(spec: PositionSpec, encoded: EncodedPrompt) -> list[list[int]]:
     mentions = encoded.spans.get(spec.name)
     if not mentions:
-        raise _error(f"the prompt has no span {spec.name!r}, which {spec.text!r} refers to", encoded, 0)
+        raise _error(f"the prompt has no span {spec.name!r}, which {spec.text!r} refers to", encoded)
+    if spec.part == "after":
+        return [[group[-1] + 1] for group in mentions if group[-1] + 1 < len(encoded)]
     part = {"": slice(None), "first": slice(1), "last": slice(-1, None)}[spec.part]
     return [group[part] for group in mentions]
 
 
-def _error(what: str, encoded: EncodedPrompt, n_response: int) -> PositionError:
+def _error(what: str, encoded: EncodedPrompt, n_response: int = 0) -> PositionError:
     spans = ", ".join(sorted(encoded.spans)) or "none"
     return PositionError(
         what,

@@ -21,9 +21,6 @@ from das.shapes import SourceActivation
 from das.steering.calls import Call, expand_rows
 from das.types import CONCEPT
 
-#: Kinds of positions that (also) lie after the prompt.
-_BEYOND = ("all", "generated", "from")
-
 
 @dataclass(frozen=True)
 class Told:
@@ -40,7 +37,7 @@ class Told:
 
 def check_positions(intervention: Intervention, spec: PositionSpec) -> None:
     """Raise CapabilityError for a gate that looks at a whole prompt, at positions beyond it."""
-    if intervention.gate.scope == "sequence" and spec.kind in _BEYOND:
+    if intervention.gate.scope == "sequence" and spec.beyond_prompt:
         raise CapabilityError(
             f"method {intervention.name!r} chooses among the tokens of a prompt, and steers no others",
             got=f"positions {spec.text!r}", remedy="give positions='prompt'",

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from das.data.positions import PositionSpec, resolve
+from das.data.positions import PositionSpec, choose
 from das.data.tokenize import EncodedPrompt
 from das.errors import PositionError
 from das.steering.calls import Call, expand_rows
@@ -92,7 +92,8 @@ def tabulate(
 def without_prompt(spec: PositionSpec, prefix: int, device: torch.device) -> Table:
     """The table of a spec that needs no prompt, for rows of which only the protected prefix is known."""
     assert not spec.needs_prompt
-    return tabulate(spec, [EncodedPrompt((), (), prefix, "", {})], device)
+    long_enough = (0,) * (1 + max(prefix, *spec.numbers, 0))
+    return tabulate(spec, [EncodedPrompt(long_enough, (), prefix, "", {})], device)
 
 
 def _after(chosen: Sequence[tuple[list[int], int | None]], prompts: Sequence[EncodedPrompt]) -> bool | None:
@@ -106,23 +107,10 @@ def _after(chosen: Sequence[tuple[list[int], int | None]], prompts: Sequence[Enc
 
 def _chosen(spec: PositionSpec, prompt: EncodedPrompt, finder: SpanFinder | None) -> tuple[list[int], int | None]:
     """Positions one by one, and the position from which on all are selected (or None)."""
-    n, prefix = len(prompt), prompt.prefix
-    match spec.kind:
-        case "all":
-            return [], prefix
-        case "generated":
-            return [], n
-        case "from":
-            return [], spec.numbers[0]
-        case "prompt":
-            return list(range(prefix, n)), None
-        case "first":
-            return [prefix], None
-        case "index" if spec.numbers[0] >= 0:
-            return [spec.numbers[0]], None
-        case "span" if not prompt.spans.get(spec.name):
-            raise _no_span(spec, prompt, finder)
-    return [i for group in resolve(spec, prompt, 0) for i in group], None
+    if spec.kind == "span" and not prompt.spans.get(spec.name):
+        raise _no_span(spec, prompt, finder)
+    chosen = choose(spec, prompt)
+    return [i for group in chosen.groups for i in group], chosen.tail
 
 
 def _no_span(spec: PositionSpec, prompt: EncodedPrompt, finder: SpanFinder | None) -> PositionError:

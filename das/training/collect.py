@@ -19,9 +19,6 @@ from das.tasks.base import ConceptTask, ContrastTask
 from das.training.problem import Problem
 from das.types import Contrast, Prompt, Site
 
-#: Positions that lie in a response, so that one has to be written.
-_RESPONSE = ("generated", "all", "from")
-
 
 @dataclass(frozen=True)
 class Labelled:
@@ -79,7 +76,7 @@ def collect(problem: Problem, sites: Sequence[Site], split: str) -> dict[Site, E
         CapabilityError: the task has no prompts of two concept values.
     """
     specs = [parse_positions(site.positions) for site in sites]
-    rows = labelled(problem, split, any(spec.kind in _RESPONSE for spec in specs))
+    rows = labelled(problem, split, any(spec.beyond_prompt for spec in specs))
     bound = [problem.view.bind(site) for site in sites]
     found: list[list[Examples]] = [[] for _ in sites]
     size = problem.data.batch_size

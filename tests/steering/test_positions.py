@@ -5,9 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
+from das.data.encode import Encoder
+from das.data.positions import parse_positions, resolve
+from das.data.tokenize import EncodedPrompt
 from das.errors import InputError, PositionError
 from das.steering.steer import steer
-from das.types import Site
+from das.steering.tables import tabulate
+from das.types import Prompt, Site
 from tests.families import WINDOW, tiny_ids
 from tests.steering.conftest import LEVEL, WORDS
 
@@ -126,6 +130,44 @@ def test_exactly_these_positions_and_no_pads(spec, expected, cache, llama, make_
     assert whole(columns, rows) == expected
     pads = ~rows["attention_mask"].bool()
     assert not columns[0][:, : pads.shape[1]][pads].any()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("all", "prompt", "generated", "last", "first", "from:0", "from:5", "from:7", "index:0", "index:5"),
+        *("index:-6", "f2", "l9", "f1+l1", "span:name", "span:name:last", "template:was"),
+    ],
+)
+def test_steering_selects_what_training_wrote(text):
+    """One meaning: a prompt of 6 tokens, the first its prefix, and 3 more."""
+    spans, offsets = {"name": [[1, 2], [4]]}, ((0, 0), (0, 3), (3, 5), (6, 9), (10, 13), (14, 17))
+    prompt, spec = EncodedPrompt(tuple(range(6)), offsets, 1, "Timmy saw Sue was", spans), parse_positions(text)
+    trained = sorted(i for group in resolve(spec, prompt, 3) for i in group)
+    steered = tabulate(spec, [prompt], torch.device("cpu")).at(torch.arange(9)[None])
+    assert steered[0].nonzero()[:, 0].tolist() == trained
+
+
+@pytest.mark.parametrize("text", ["index:7", "index:-7", "template:xyz"])
+def test_what_a_prompt_lacks_is_the_same_error_in_training_and_in_steering(text, llama, make_subspace, tokenizer):
+    prompt, spec = Encoder(tokenizer).encode(Prompt("Tim saw and Sue was")), parse_positions(text)
+    with pytest.raises(PositionError) as trained:
+        resolve(spec, prompt, 4)
+    subspace = make_subspace(llama, text)
+    with steer(llama, subspace, 1, tokenizer=tokenizer) as steering:
+        for run in (
+            lambda: steering.generate(["Tim saw and Sue was"], 4),
+            lambda: llama.generate(**padded(tokenizer, ["Tim saw and Sue was"]), max_new_tokens=4),
+            lambda: llama(**padded(tokenizer, ["Tim saw and Sue was"])),
+        ):
+            with pytest.raises(PositionError) as steered:
+                run()
+            assert steered.value.what == trained.value.what and steered.value.remedy == trained.value.remedy
+
+
+def test_a_prompt_of_nothing_but_its_prefix_has_no_first_token(llama, make_subspace, tokenizer):
+    with pytest.raises(PositionError, match="'first' select no token"):
+        steer(llama, make_subspace(llama, "first"), 1, tokenizer=tokenizer).generate([""], 4)
 
 
 def test_pads_are_inferred_as_generate_does(llama, make_subspace, tokenizer):
