@@ -18,7 +18,7 @@ class Factors:
     Attributes:
         positive, negative: mean coordinates (rank,) of the positive and the negative value.
         positive_spread, negative_spread: standard deviations (rank,).
-        maximum: largest coordinate (rank,) at any token read, in prompts of the positive value.
+        maximum: largest rectified coordinate (rank,), max relu(z), at any token read, in prompts of the positive value.
         labels: what the two values are called, (positive, negative).
         count: prompts per value.
         deviation: pooled standard deviation along the line through the two means; the same in any basis.

@@ -1,7 +1,7 @@
 """Add: a constant is added to the coordinates, scaled by a steering factor where one is given (signed).
 
 Equation   z' = z + f value     value (rank,), f (B,) or 1
-Calibrated by a concept's statistics, value is a+ - a- (unit "gap") or the largest coordinate seen (unit "maximum").
+Calibrated by a concept's statistics, value is a+ - a- (unit "gap") or the largest relu(z) seen (unit "maximum").
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Add(Edit):
         return {"rank": self.rank, "learned": self.learned, "unit": self.unit}
 
     def calibrated(self, factors: Factors) -> Add:
-        """By the distance of the concept's two means, or by its largest coordinate."""
+        """By the distance of the concept's two means, or by its largest rectified coordinate."""
         value = factors.positive - factors.negative if self.unit == "gap" else factors.maximum
         return Add(self.rank, value, unit=self.unit)
 

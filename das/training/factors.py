@@ -1,11 +1,13 @@
 """Steering factors read off the data: where a concept's two values lie, on training prompts (arXiv 2602.05234).
 
 Read where the source is read in training. Means are over prompts, of a prompt's mean over the positions read. Where
-only response tokens are read, the responses are those of the task's contrasts; everywhere else the prompt is enough.
+the positions go on behind the prompt ("all", "generated", "from:N"), prompts and responses are those of the task's
+contrasts; a task without any is read in its prompts alone.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from functools import cache
 
@@ -17,7 +19,7 @@ from das.batch import Positions, TokenBatch
 from das.data.collate import pad
 from das.data.positions import parse_positions, resolve
 from das.engine.engine import read
-from das.errors import EmptySplitError
+from das.errors import DasError, EmptySplitError
 from das.estimators.base import NEGATIVE, POSITIVE
 from das.factors import Factors, deviation_between
 from das.interventions.base import Intervention
@@ -27,13 +29,18 @@ from das.training.collect import labelled
 from das.training.problem import Problem
 from das.types import Prompt, Site
 
+log = logging.getLogger("das.training")
+
 #: A prompt and the tokens of its response, if one is read.
 Row = tuple[Prompt, tuple[int, ...]]
 
 
 @torch.no_grad()
 def factors_of(problem: Problem, interventions: InterventionSet, split: str = "train") -> tuple[Factors | None, ...]:
-    """Per placement; None for tasks whose concept has no two values, and where coordinates need a conditioner."""
+    """Per placement; None for tasks whose concept has no two values, and where coordinates need a conditioner.
+
+    None also where the task's prompts do not have these positions, which is logged: what was learned is worth keeping.
+    """
     task = problem.task
     if not isinstance(task, ConceptTask):
         return (None,) * len(interventions)
@@ -45,11 +52,14 @@ def factors_of(problem: Problem, interventions: InterventionSet, split: str = "t
     found: list[Factors | None] = []
     for placement, x in zip(interventions.placements, interventions, strict=True):
         site = next(iter(placement.reads.values()), placement.write.read())
-        written = parse_positions(site.positions).kind == "generated"
-        if x.conditioner is not None or (written and not isinstance(task, ContrastTask)):
-            found.append(None)
-        else:
-            found.append(_factors(problem, x, site, sides(written), (task.positive, task.negative)))
+        written = parse_positions(site.positions).beyond_prompt and isinstance(task, ContrastTask)
+        known = None
+        if x.conditioner is None:
+            try:
+                known = _factors(problem, x, site, sides(written), (task.positive, task.negative))
+            except DasError as error:
+                log.warning("no factors at %s: %s", site, error)
+        found.append(known)
     return tuple(found)
 
 
@@ -59,7 +69,7 @@ def _factors(
     (positive, largest), (negative, _) = (coordinates_of(problem, x, site, side) for side in sides)
     return Factors(
         positive.mean(0), negative.mean(0), positive.std(0, unbiased=False), negative.std(0, unbiased=False),
-        largest.amax(0), labels, min(map(len, sides)), deviation_between(positive, negative),
+        largest.amax(0).relu(), labels, min(map(len, sides)), deviation_between(positive, negative),
     )  # fmt: skip
 
 

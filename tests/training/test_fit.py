@@ -266,6 +266,14 @@ def test_factors_at_response_tokens_are_read_in_the_contrasts_responses(model):
     assert not torch.allclose(found.positive, found.negative, atol=1e-3) and found.count == len(by_hand)
 
 
+def test_factors_are_none_where_prompts_do_not_have_the_positions(model, caplog):
+    problem = Problem(model, NameGender(), data=DATA)
+    interventions = SETTINGS.recipe(RANK2, [SITE, replace(SITE, positions="index:60")], False, JSD()).place(problem)
+    there, nowhere = factors_of(problem, interventions)
+    assert there is not None and nowhere is None
+    assert "no factors at" in caplog.text and "'index:60' is out of range" in caplog.text
+
+
 def test_data_that_cannot_teach_a_method_anything_is_refused(model):
     given = {"task": NameGender(), "site": SITE, "settings": SETTINGS}
     with pytest.raises(CapabilityError, match=r"loreft reads no source.*Use objective=lm_loss") as error:
