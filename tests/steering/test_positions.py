@@ -166,8 +166,11 @@ def test_what_a_prompt_lacks_is_the_same_error_in_training_and_in_steering(text,
 
 
 def test_a_prompt_of_nothing_but_its_prefix_has_no_first_token(llama, make_subspace, tokenizer):
-    with pytest.raises(PositionError, match="'first' select no token"):
-        steer(llama, make_subspace(llama, "first"), 1, tokenizer=tokenizer).generate([""], 4)
+    with (
+        steer(llama, make_subspace(llama, "first"), 1, tokenizer=tokenizer) as steering,
+        pytest.raises(PositionError, match="'first' select no token"),
+    ):
+        steering.generate([""], 4)
 
 
 def test_pads_are_inferred_as_generate_does(llama, make_subspace, tokenizer):
