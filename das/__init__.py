@@ -31,6 +31,7 @@ _PUBLIC = {
     "load_model": "das.models.load",
     "load_tokenizer": "das.models.load",
     "method": "das.methods",
+    "patch": "das.patching.patch",
     "register_part": "das.interventions.serial",
     "steer": "das.steering.steer",
 }

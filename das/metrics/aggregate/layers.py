@@ -5,7 +5,7 @@
     CausalGym   the same mean over layers of the best position (arXiv 2402.12560), of log odds-ratios
     selectivity odds(task) - odds(control task), per unit, before any maximum
 
-Source: code of aaronmueller/MIB, atticusg/CausalAbstraction and aryamanarora/causalgym. The mean of the maxima of single
+Source: code of aaronmueller/MIB, atticusg/CausalAbstraction, aryamanarora/causalgym. The mean of the maxima of single
 counterfactual sets is another number, and larger.
 """
 
