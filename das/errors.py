@@ -71,6 +71,14 @@ class EmptySplitError(InputError):
     """A split has no examples (or none left after filtering)."""
 
 
+class RowError(InputError):
+    """A row of a file lacks what is needed of it, or holds something that cannot be read."""
+
+
+class EntityError(InputError):
+    """An entity occurs in two splits."""
+
+
 class ModelError(InputError):
     """A model cannot be found, loaded or used as asked."""
 

@@ -86,6 +86,7 @@ class CounterfactualPair:
         target: name of the source whose *own* output distribution is the counterfactual distribution (needed by
             distribution-matching objectives), or None where no source has it.
         entities: what splits must not share (names, cities, ...).
+        origin: where it was read ("pairs.csv, row 3"), for messages; None where it was sampled.
     """
 
     base: Prompt
@@ -94,6 +95,7 @@ class CounterfactualPair:
     counterfactual_label: str
     target: str | None = None
     entities: frozenset[str] = frozenset()
+    origin: str | None = field(default=None, compare=False)
 
     @property
     def changed(self) -> bool:
@@ -119,7 +121,7 @@ class Contrast:
     """A contrast quadruple (x, y, x_c, y_c) of CDAS (arXiv 2602.05234): one prompt without the concept, one with it.
 
     Responses may be None until a model has written them (`das.data.responses`); `concept` is None where a task has only
-    one.
+    one; `origin` says where it was read, if it was.
     """
 
     negative: Prompt
@@ -128,15 +130,17 @@ class Contrast:
     positive_response: str | None = None
     entities: frozenset[str] = frozenset()
     concept: Concept | None = None
+    origin: str | None = field(default=None, compare=False)
 
     def pairs(self) -> tuple[CounterfactualPair, CounterfactualPair]:
         """Both directions, each teacher-forced on its source's response: elicit (neg+pos), then suppress (pos+neg)."""
         assert self.negative_response is not None and self.positive_response is not None, "write the responses first"
         neg, pos = self.negative_response, self.positive_response
         named = {} if self.concept is None else {CONCEPT: self.concept.text}
+        whose = (SOURCE, self.entities, self.origin)
         return (
-            CounterfactualPair(self.negative, {SOURCE: self.positive, **named}, neg, pos, SOURCE, self.entities),
-            CounterfactualPair(self.positive, {SOURCE: self.negative, **named}, pos, neg, SOURCE, self.entities),
+            CounterfactualPair(self.negative, {SOURCE: self.positive, **named}, neg, pos, *whose),
+            CounterfactualPair(self.positive, {SOURCE: self.negative, **named}, pos, neg, *whose),
         )
 
 

@@ -48,7 +48,7 @@ def parameters(target: str) -> tuple[set[str], bool]:
 
 @pytest.mark.parametrize(("where", "node"), TARGETS, ids=[where for where, _ in TARGETS])
 def test_keys_are_the_constructor_s(where: str, node: dict[str, Any]) -> None:
-    keys = {k for k in node if not k.startswith("_")}
+    keys = {k for k in node if not k.startswith("_") and k != "defaults"}
     named, open_ended = parameters(node["_target_"])
     if node["_target_"].startswith("das."):
         assert keys == named - INJECTED, where
@@ -88,11 +88,11 @@ CHOICES = [(p.parent.name, p.stem) for p in FILES if p.parent != CONF]
 @pytest.mark.parametrize(("group", "name"), CHOICES, ids=["/".join(c) for c in CHOICES])
 def test_every_choice_composes_with_all_others_at_their_defaults(group: str, name: str) -> None:
     chosen = f"{group}=[{name}]" if group == "metric" else f"{group}={name}"
-    cfg = composed("train", chosen, "run_dir=runs/x", "name=x", "model.path=x")
+    cfg = composed("train", chosen, "run_dir=runs/x", "name=x", "model.path=x", "++task.path=x", "++task.trigger=x")
     assert OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
 
 
-@pytest.mark.parametrize("config", ["train", "show", "eval", "steer"])
+@pytest.mark.parametrize("config", ["train", "show", "sweep", "eval", "steer"])
 def test_every_primary_configuration_composes(config: str) -> None:
     assert composed(config)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from copy import copy
 from typing import Any, final
 
 from datasets import Dataset, Features, List, Value
@@ -12,10 +13,11 @@ from datasets import Dataset, Features, List, Value
 from das.batch import PairBatch
 from das.data.collate import Layout, collate
 from das.data.encode import Encoder
-from das.data.examples import Example
+from das.data.examples import ROW_ERRORS, Example
 from das.data.placing import Columns, Where
 from das.data.responses import WrittenContrast, from_texts
 from das.data.rows import columns, encode_examples
+from das.data.usable import Usable, usable
 from das.errors import ConfigError, UnknownChoiceError
 from das.types import Contrast, CounterfactualPair
 
@@ -36,15 +38,19 @@ class PairDataset:
         labels: the task's label set; each must be one distinct token after every base prompt.
         padding_side: "left" or "right".
         group: adjacent rows that belong together, where the items are rows already (`Example`).
+        strict: raise for a row that cannot be used, rather than leave it out.
 
     Attributes:
         table: the Arrow table; `das.data.rows` documents its columns.
         examples: the rows' pairs, with label ids where these were given.
+        encoded: the rows' prompts and labels as tokens.
         pairs: the pairs, in row order.
         group: rows that belong together: 1, or 2 for contrasts.
+        labels: the label set; if not strict, without labels that only rows which were left out have.
+        dropped: kind of error -> rows left out.
 
     Raises:
-        EmptySplitError: without items.
+        EmptySplitError: without items, or with none that can be used.
         PositionError, LabelError, ContextLengthError: naming the row and the prompt.
         ConfigError: if pairs and contrasts are mixed, or pairs differ in source names or target.
     """
@@ -58,22 +64,44 @@ class PairDataset:
         labels: tuple[str, ...] | None = None,
         padding_side: str = "left",
         group: int = 1,
+        strict: bool = True,
     ) -> None:
         if padding_side not in ("left", "right"):
             raise UnknownChoiceError("padding side", padding_side, ("left", "right"))
         examples, grouped = _examples(items, encoder)
         self.group = max(group, grouped)
         assert len(examples) % self.group == 0, "a group is not complete"
-        encoded = encode_examples(examples, encoder, labels)
-        self.examples = tuple(examples)
-        self.pairs = tuple(e.pair for e in examples)
-        self.labels = labels
-        places = [Where(*site) for site in sites]
-        self.table = _arrow(columns(encoded, places, labels))
-        first = self.pairs[0]
+        self._padding = (padding_side, encoder.pad_id)
+        try:
+            self._fill(Usable(examples, labels, {}), encoder, sites)
+        except ROW_ERRORS:
+            if strict:
+                raise
+            self._fill(usable(examples, encoder, _places(sites), labels, self.group), encoder, sites)
+
+    def at(self, sites: Sequence[Where | tuple[Any, ...]]) -> PairDataset:
+        """The same rows with other positions; nothing is tokenized again.
+
+        Raises:
+            PositionError: naming the row and the prompt.
+        """
+        moved = copy(self)
+        moved._place(sites)
+        return moved
+
+    def _fill(self, found: Usable, encoder: Encoder, sites: Sequence[Where | tuple[Any, ...]]) -> None:
+        self.encoded = encode_examples(found.examples, encoder, found.labels)
+        self.examples = tuple(found.examples)
+        self.pairs = tuple(e.pair for e in found.examples)
+        self.labels, self.dropped = found.labels, found.dropped
+        self._place(sites)
+
+    def _place(self, sites: Sequence[Where | tuple[Any, ...]]) -> None:
+        places = _places(sites)
+        self.table = _arrow(columns(self.encoded, places, self.labels))
         reads = tuple(tuple(place.reads) for place in places)
-        sources = tuple(encoded[0].sources)
-        self._layout = Layout(padding_side, encoder.pad_id, sources, first.target, reads, self.group)
+        sources, target = tuple(self.encoded[0].sources), self.pairs[0].target
+        self._layout = Layout(*self._padding, sources, target, reads, self.group)
 
     def __len__(self) -> int:
         return len(self.table)
@@ -95,6 +123,10 @@ class PairDataset:
         """
         rows = [int(row) for row in rows]
         return collate(self.table[rows], rows, self._layout, draws)
+
+
+def _places(sites: Sequence[Where | tuple[Any, ...]]) -> list[Where]:
+    return [Where(*site) for site in sites]
 
 
 def _examples(items: Sequence[Item], encoder: Encoder) -> tuple[list[Example], int]:

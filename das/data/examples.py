@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from das.data.tokenize import EncodedPrompt
-from das.errors import InputError
+from das.errors import ContextLengthError, InputError, LabelError, PositionError
 from das.types import CounterfactualPair
 
 
@@ -42,10 +42,19 @@ class Encoded:
         return self.example.pair
 
 
+#: What is wrong with one row rather than with all of them.
+ROW_ERRORS = (PositionError, LabelError, ContextLengthError)
+
+
 @contextmanager
-def naming(row: int) -> Iterator[None]:
-    """Put the row's number into an input error."""
+def naming(row: int, pair: CounterfactualPair) -> Iterator[None]:
+    """Put the row's number, or the place it was read from, into an input error."""
     try:
         yield
     except InputError as error:
-        raise type(error)(f"row {row}: {error.what}", got=error.got, remedy=error.remedy) from error
+        where, remedy = f"row {row}", error.remedy
+        if pair.origin is not None:
+            where = pair.origin
+            if isinstance(error, ROW_ERRORS):
+                remedy = f"{remedy}, or leave such rows out with data.strict=false"
+        raise type(error)(f"{where}: {error.what}", got=error.got, remedy=remedy) from error

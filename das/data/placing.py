@@ -35,7 +35,7 @@ def placed(encoded: Sequence[Encoded], number: int, where: Where) -> Columns:
     write, reads = _parsed(where.write), {name: _parsed(read) for name, read in where.reads.items()}
     groups: list[tuple[Groups, dict[str, Groups]]] = []
     for row, e in enumerate(encoded):
-        with naming(row):
+        with naming(row, e.pair):
             response = len(e.label_ids) - 1
             for name in reads:
                 if name not in e.sources:
@@ -49,7 +49,7 @@ def placed(encoded: Sequence[Encoded], number: int, where: Where) -> Columns:
     mentions = write.kind == "span" and all(reads[name].kind == "span" for name in bound)
     out: Columns = {f"write:{number}": [], **{f"read:{number}:{name}": [] for name in reads}}
     for row, (e, (base, sources)) in enumerate(zip(encoded, groups, strict=True)):
-        with naming(row):
+        with naming(row, e.pair):
             written, aligned = _aligned(e, base, [sources[name] for name in bound], mentions)
             out[f"write:{number}"].append(written)
             read = {name: _flat(found) for name, found in sources.items()}

@@ -22,6 +22,7 @@ from das.data.examples import Encoded, Example, naming
 from das.data.placing import Columns, Where, placed
 from das.data.tokenize import EncodedPrompt
 from das.errors import ConfigError, EmptySplitError, LabelError
+from das.types import CounterfactualPair
 
 
 def encode_examples(examples: Sequence[Example], encoder: Encoder, labels: tuple[str, ...] | None) -> list[Encoded]:
@@ -36,15 +37,15 @@ def encode_examples(examples: Sequence[Example], encoder: Encoder, labels: tuple
     pairs = [e.pair for e in examples]
     names = _agreed("source names", [tuple(sorted(p.sources)) for p in pairs])
     _agreed("target", [p.target for p in pairs])
-    bases = _in_rows(encoder.encode_all([p.base for p in pairs]), len(pairs))
-    sources = {n: _in_rows(encoder.encode_all([p.sources[n] for p in pairs]), len(pairs)) for n in names}
+    bases = _in_rows(encoder.encode_all([p.base for p in pairs]), pairs)
+    sources = {n: _in_rows(encoder.encode_all([p.sources[n] for p in pairs]), pairs) for n in names}
     asked = [row for row, e in enumerate(examples) if e.label_ids is None]
     texts = [pairs[row].counterfactual_label for row in asked]
     written = encoder.label_ids_all([bases[row] for row in asked], texts)
-    choices = _choices(bases, labels, encoder) if labels is not None else [()] * len(pairs)
+    choices = _choices(pairs, bases, labels, encoder) if labels is not None else [()] * len(pairs)
     out = []
     for row, (example, base) in enumerate(zip(examples, bases, strict=True)):
-        with naming(row):
+        with naming(row, example.pair):
             ids = next(written) if example.label_ids is None else example.label_ids
             encoded = Encoded(example, base, {n: sources[n][row] for n in names}, ids, choices[row])
             for prompt in (encoded.base, *encoded.sources.values()):
@@ -70,17 +71,18 @@ def columns(encoded: Sequence[Encoded], sites: Sequence[Where], labels: tuple[st
         out |= placed(encoded, number, where)
     if labels is not None:
         out["choices"] = [list(e.choices) for e in encoded]
-        out["base_choice"] = [_choice(row, e.pair.base_label, labels) for row, e in enumerate(encoded)]
-        chosen = [_choice(row, e.pair.counterfactual_label, labels) for row, e in enumerate(encoded)]
-        out["counterfactual_choice"] = chosen
+        choices = [_chosen(row, e.pair, labels) for row, e in enumerate(encoded)]
+        out["base_choice"], out["counterfactual_choice"] = map(list, zip(*choices, strict=True))
     return out
 
 
-def _choices(bases: Sequence[EncodedPrompt], labels: tuple[str, ...], encoder: Encoder) -> list[tuple[int, ...]]:
+def _choices(
+    pairs: Sequence[CounterfactualPair], bases: Sequence[EncodedPrompt], labels: tuple[str, ...], encoder: Encoder
+) -> list[tuple[int, ...]]:
     found = encoder.label_ids_all([b for b in bases for _ in labels], [label for _ in bases for label in labels])
     out = []
-    for row, base in enumerate(bases):
-        with naming(row):
+    for row, (pair, base) in enumerate(zip(pairs, bases, strict=True)):
+        with naming(row, pair):
             ids = tuple(encoder.only(next(found), base, label) for label in labels)
             if len(set(ids)) < len(ids):
                 raise LabelError(
@@ -92,14 +94,14 @@ def _choices(bases: Sequence[EncodedPrompt], labels: tuple[str, ...], encoder: E
     return out
 
 
-def _choice(row: int, label: str, labels: tuple[str, ...]) -> int:
-    if label not in labels:
-        raise LabelError(
-            f"row {row}: label {label!r} is not in the label set",
-            got=repr(labels),
-            remedy="add it to the task's labels",
-        )
-    return labels.index(label)
+def _chosen(row: int, pair: CounterfactualPair, labels: tuple[str, ...]) -> tuple[int, int]:
+    with naming(row, pair):
+        for label in (pair.base_label, pair.counterfactual_label):
+            if label not in labels:
+                raise LabelError(
+                    f"label {label!r} is not in the label set", got=repr(labels), remedy="add it to the task's labels"
+                )
+    return labels.index(pair.base_label), labels.index(pair.counterfactual_label)
 
 
 def _agreed(what: str, values: Sequence[Any]) -> Any:
@@ -113,9 +115,9 @@ def _agreed(what: str, values: Sequence[Any]) -> Any:
     return values[0]
 
 
-def _in_rows(prompts: Iterator[EncodedPrompt], n: int) -> list[EncodedPrompt]:
+def _in_rows(prompts: Iterator[EncodedPrompt], pairs: Sequence[CounterfactualPair]) -> list[EncodedPrompt]:
     out = []
-    for row in range(n):
-        with naming(row):
+    for row, pair in enumerate(pairs):
+        with naming(row, pair):
             out.append(next(prompts))
     return out

@@ -17,8 +17,9 @@ from das.errors import NonFiniteLossError
 from das.factors import Factors
 from das.interventions.sets import InterventionSet
 from das.metrics.base import Metric
+from das.methods import trained_by
+from das.objectives import objective as objective_named
 from das.objectives.base import Objective
-from das.objectives.counterfactual_ce import CounterfactualCE
 from das.tasks.base import Task
 from das.training.controls.base import Trial, control
 from das.training.controls.run import Made, make_controls
@@ -71,7 +72,7 @@ def fit(
         method: a method with everything but the width, e.g. `das.method("das", rank=1)`.
         site: where; several sites get one intervention each and are trained together.
         tied: several sites share one intervention.
-        objective: what is minimised; cross-entropy of the counterfactual label by default.
+        objective: what is minimised; the method's own by default (`TRAINED_BY`; counterfactual_ce where it has none).
         settings, tokenizer: data, optimiser, trainer, controls, seed; the model's own tokenizer by default.
         metrics: reported name -> metric; IIA over the label set and over the vocabulary by default.
         logger, callbacks: Lightning's.
@@ -83,7 +84,7 @@ def fit(
         DasError: bad input, before any long work; NonFiniteLossError keeps the last good state in RUN_DIR/last_good.
     """
     settings = settings or FitSettings()
-    recipe = settings.recipe(method, site, tied, objective or CounterfactualCE())
+    recipe = settings.recipe(method, site, tied, objective or objective_named(trained_by(method)))
     problem = Problem(model, task, tokenizer, settings.data, settings.seed)
     placed = recipe.place(problem)
     testable = measurable(problem, placed, metrics or DEFAULT_METRICS)
@@ -115,6 +116,7 @@ def _measured(
         "engine/tier": learned.trained.tier,
         "engine/tier_reason": learned.trained.tier_reason,
         "data/train_rows": learned.rows,
+        **{f"data/dropped/{split}/{why}": n for split, each in problem.dropped.items() for why, n in each.items()},
         "seed": settings.seed,
         **{f"invariant/{k}": v for k, v in learned.interventions.invariants().items()},
     }

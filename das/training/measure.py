@@ -53,6 +53,8 @@ def measurable(
         return Measurable(None, None, "only response tokens are edited, and labels of one token come before them")
     try:
         test, _ = (problem.dataset(split, interchange) for split in ("test", "val"))
+    except CapabilityError as error:  # the task has no interchange pairs
+        return Measurable(None, None, str(error))
     except PositionError as error:
         if interchange is interventions:
             raise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -10,6 +10,7 @@ import torch
 
 from das.data.dataset import PairDataset
 from das.data.encode import Encoder
+from das.data.examples import ROW_ERRORS
 from das.data.placing import Where
 from das.data.responses import WrittenContrast, write_responses
 from das.data.tokenize import Tokenizer
@@ -20,6 +21,7 @@ from das.models.families import ModelView
 from das.models.load import load_tokenizer
 from das.objectives.base import Needs
 from das.tasks.base import ContrastTask, Task
+from das.tasks.sieve import Sieve
 from das.training.evaluate import natively_correct
 from das.types import Site
 
@@ -35,6 +37,7 @@ class DataSettings:
         n_contrast: contrast quadruples for training (objectives that train on them) and for factors.
         response_tokens: length of the responses the model writes itself for contrasts.
         filter_correct: drop pairs whose prompts the unmodified model answers wrongly.
+        strict: a row that cannot be used is an error; otherwise it is left out, counted and reported.
         padding_side: "left" or "right"; makes no difference beyond float noise.
         chat: put prompts through the tokenizer's chat template.
         system: system prompt of the chat.
@@ -47,6 +50,7 @@ class DataSettings:
     n_contrast: int = 128
     response_tokens: int = 16
     filter_correct: bool = False
+    strict: bool = True
     padding_side: str = "left"
     chat: bool = False
     system: str | None = None
@@ -68,6 +72,9 @@ class Problem:
         tokenizer: the model's own by default.
         data: sizes and tokenization.
         seed: of the samplers.
+
+    Attributes:
+        dropped: split (or "file") -> kind of error -> rows left out, for what was made so far.
     """
 
     def __init__(
@@ -80,6 +87,7 @@ class Problem:
     ) -> None:
         _check(model, task)
         self.model, self.task, self.data, self.seed = model, task, data or DataSettings(), seed
+        self.dropped: dict[str, Mapping[str, int]] = {"file": getattr(task, "dropped", {})}
         self.view = ModelView(model)
         self.tokenizer = load_tokenizer(model) if tokenizer is None else tokenizer
         self.encoder = Encoder.of(model, self.tokenizer, chat=self.data.chat, system=self.data.system)
@@ -100,6 +108,11 @@ class Problem:
             EmptySplitError: nothing left after filtering.
             CapabilityError: the task has no such data.
         """
+        data = self._dataset(split, interventions, needs)
+        self.dropped.setdefault(split, data.dropped)
+        return data
+
+    def _dataset(self, split: str, interventions: InterventionSet, needs: Needs) -> PairDataset:
         if needs.rows != "pairs":
             return self.from_contrasts(self.contrasts(split), interventions, needs)
         sizes = {"train": self.data.n_train, "val": self.data.n_val, "test": self.data.n_test}
@@ -107,7 +120,10 @@ class Problem:
             raise InputError("unknown split", got=split, remedy=f"choose one of {', '.join(sizes)}")
         pairs = self.task.pairs(split, sizes[split], self.seed)
         data = self.pairs(pairs, interventions, self.task.labels, watch=needs.watch)
-        return self._filtered(data, interventions, split, needs.watch) if self.data.filter_correct else data
+        if not self.data.filter_correct:
+            return data
+        self.dropped.setdefault(split, data.dropped)
+        return self._filtered(data, interventions, split, needs.watch)
 
     def from_contrasts(
         self, written: Sequence[WrittenContrast], interventions: InterventionSet, needs: Needs
@@ -136,7 +152,18 @@ class Problem:
                 remedy="use objective.rows=pairs, or a task with contrasts",
             )  # fmt: skip
         drawn = self.task.contrasts(split, self.data.n_contrast, self.seed)
-        return write_responses(self.model, self.encoder, drawn, self.data.response_tokens, self.data.batch_size)
+        size = (self.data.response_tokens, self.data.batch_size)
+        try:
+            return write_responses(self.model, self.encoder, drawn, *size)
+        except ROW_ERRORS:  # which contrast it is, or all the others
+            sieve = Sieve(self.data.strict)
+            written = sieve.sift(
+                enumerate(drawn),
+                lambda item: write_responses(self.model, self.encoder, [item[1]], *size)[0],
+                lambda item: item[1].origin or f"contrast {item[0]}",
+            )
+            self.dropped[f"{split}_contrasts"] = dict(sieve.dropped)
+            return written
 
     def _filtered(
         self, data: PairDataset, interventions: InterventionSet, split: str, watch: Sequence[Site]
@@ -151,6 +178,11 @@ class Problem:
             )  # fmt: skip
         return self.pairs(kept, interventions, self.task.labels, watch=watch)
 
+    @staticmethod
+    def moved(data: PairDataset, interventions: InterventionSet, watch: Sequence[Site] = ()) -> PairDataset:
+        """The same rows with positions for other interventions; nothing is tokenized again."""
+        return data.at(_where(interventions, watch))
+
     def pairs(
         self,
         items: Sequence[Any],
@@ -160,13 +192,17 @@ class Problem:
         watch: Sequence[Site] = (),
     ) -> PairDataset:
         """Pairs, contrasts or examples as a dataset with positions for the interventions' and the watched sites."""
-        where = [
-            Where(p.write.positions, {n: r.positions for n, r in p.reads.items()}, x.edit.aligned, x.seen)
-            for p, x in zip(interventions.placements, interventions, strict=True)
-        ]
-        where += [Where(site.positions, {}) for site in watch]
-        side = self.data.padding_side
-        return PairDataset(items, self.encoder, where, labels=labels, padding_side=side, group=group)
+        where = _where(interventions, watch)
+        side, strict = self.data.padding_side, self.data.strict
+        return PairDataset(items, self.encoder, where, labels=labels, padding_side=side, group=group, strict=strict)
+
+
+def _where(interventions: InterventionSet, watch: Sequence[Site]) -> list[Where]:
+    written = [
+        Where(p.write.positions, {n: r.positions for n, r in p.reads.items()}, x.edit.aligned, x.seen)
+        for p, x in zip(interventions.placements, interventions, strict=True)
+    ]
+    return written + [Where(site.positions, {}) for site in watch]
 
 
 def _check(model: Any, task: Any) -> None:

@@ -36,7 +36,7 @@ class ValidationTrial:
     @cached_property
     def _sides(self) -> tuple[list[Prompt], list[Prompt], str]:
         task, n = self._problem.task, self._problem.data.n_val
-        if not isinstance(task, ConceptTask):
+        if not isinstance(task, ConceptTask) or task.labels is None:
             raise CapabilityError(
                 f"task {task.name!r} has no concept with two values, so candidates cannot be compared",
                 got=type(task).__name__, remedy="use a task with positive, negative and prompts",

@@ -7,13 +7,14 @@ import pytest
 from das.errors import UnknownChoiceError
 from das.tasks.base import SPLITS, ConceptTask, ContrastTask, Task
 from tests.contracts.groups import made, names
+from tests.contracts.written import settings
 
 TASKS = names("task")
 N = 40
 
 
 def build(name: str) -> Task:
-    task = made("task", name)
+    task = made("task", name, **settings(name))
     assert isinstance(task, Task)
     return task
 

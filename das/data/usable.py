@@ -1,0 +1,77 @@
+"""Which examples can be rows of a dataset, where those that cannot are to be left out rather than to be an error."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from das.data.encode import Encoder
+from das.data.examples import ROW_ERRORS, Example
+from das.data.placing import Where
+from das.data.rows import columns, encode_examples
+from das.errors import InputError
+from das.tasks.sieve import nothing_left, reason
+
+log = logging.getLogger("das.data")
+Labels = tuple[str, ...] | None
+
+
+class Usable(NamedTuple):
+    """Examples that can be rows, the labels these have in common, and kind of error -> examples left out."""
+
+    examples: list[Example]
+    labels: Labels
+    dropped: Mapping[str, int]
+
+
+def usable(examples: Sequence[Example], encoder: Encoder, sites: Sequence[Where], labels: Labels, group: int) -> Usable:
+    """Leave out every group of examples of which one cannot be a row.
+
+    A label that only rows which are left out have, and that is no single token, leaves the label set with them.
+
+    Raises:
+        EmptySplitError: nothing is left.
+        InputError: what is wrong with all examples, such as sources that are not there.
+    """
+    dropped: Counter[str] = Counter()
+    kept = list(examples)
+    if labels is not None:
+        kept = _sifted(kept, encoder, sites, labels, group, dropped, own=True)
+        used = {label for e in kept for label in (e.pair.base_label, e.pair.counterfactual_label)}
+        labels = tuple(one for one in labels if one in used or _fits(kept, encoder, one))
+    kept = _sifted(kept, encoder, sites, labels, group, dropped)
+    return Usable(kept, labels, dict(dropped))
+
+
+def _sifted(
+    examples: Sequence[Example], encoder: Encoder, sites: Sequence[Where], labels: Labels, group: int,
+    dropped: Counter[str], own: bool = False,
+) -> list[Example]:  # fmt: skip
+    """The groups all of whose rows can be encoded; `own` looks at each row's own labels instead of all."""
+    kept: list[Example] = []
+    for start in range(0, len(examples), group):
+        rows = examples[start : start + group]
+        try:
+            for e in rows:
+                mine = {e.pair.base_label, e.pair.counterfactual_label}
+                asked = tuple(sorted(mine & set(labels or ()))) if own else labels
+                columns(encode_examples([e], encoder, asked), sites, asked)
+        except ROW_ERRORS as error:
+            dropped[reason(error)] += group
+            log.warning("left out: %s", error)
+        else:
+            kept += rows
+    if not kept:
+        raise nothing_left("this split", dropped)
+    return kept
+
+
+def _fits(examples: Sequence[Example], encoder: Encoder, label: str) -> bool:
+    """Whether a label is a single token after every base."""
+    try:
+        encode_examples(examples, encoder, (label,))
+    except InputError:
+        return False
+    return True
