@@ -141,9 +141,7 @@ def test_the_direction_is_found_and_detects_and_steers(seed):
     assert found.invariants()["unit_norm"] <= 1e-6
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-def test_the_labels_of_other_rows_do_not_find_it(seed):
+def test_the_labels_of_other_rows_do_not_find_it():
     """The negative control: half a way towards the direction, which hedges."""
-    torch.manual_seed(seed)
-    held_out, found = Sentences(seed + 100), Sentences(seed, shuffled=True).train()
+    held_out, found = Sentences(100), Sentences(0, shuffled=True).train()
     assert abs(held_out.cosine(found)) <= 0.65 and held_out.accuracy(found) <= 0.8
