@@ -103,6 +103,10 @@ class EngineError(DasError, RuntimeError):
     """The engine's own checks failed, e.g. a hook that never fired."""
 
 
+class JudgeError(DasError, RuntimeError):
+    """A judge of generated text could not be asked, or its answer cannot be used."""
+
+
 class NonFiniteLossError(DasError, RuntimeError):
     """The loss or its gradient became NaN or infinite; training stopped and the last good state was kept."""
 

@@ -9,7 +9,6 @@ Every yaml of the group is an entry; its card is the docstring of the module tha
     NAME: what it is (paper, arXiv ID).
 
     Equation   h' = ...
-    Trained by `OBJECTIVE` ...           where that is not the default
 
 Raises `SystemExit` for a card without a name or an equation.
 """
@@ -23,7 +22,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
-DEFAULT = "counterfactual_ce"
 HEAD = ("name", "yaml", "equation", "paper")
 #: One cell for each.
 Row = tuple[str, str, str, str]
@@ -66,7 +64,7 @@ def row(group: str, path: Path) -> Row:
     name, colon, _ = card.partition("\n")[0].partition(":")
     if not colon:
         raise SystemExit(f"{module}: the first line is not `NAME: what it is (paper)`")
-    return name, _yaml(group, path.stem, card), f"`{equation(card, module)}`", paper(card)
+    return name, f"`{group}={path.stem}`", f"`{equation(card, module)}`", paper(card)
 
 
 def equation(card: str, module: Path | None = None) -> str:
@@ -84,12 +82,6 @@ def paper(card: str) -> str:
     """What stands in parentheses at the end of the first line, arXiv numbers as links."""
     cited = re.search(r"\(([^()]*)\)\.?$", card.partition("\n")[0])
     return re.sub(r"\b(\d{4}\.\d{4,5})\b", r"[\1](https://arxiv.org/abs/\1)", cited[1]) if cited else ""
-
-
-def _yaml(group: str, name: str, card: str) -> str:
-    trained = re.search(r"^Trained by `(\w+)`", card, re.MULTILINE)
-    more = f" objective={trained[1]}" if trained and trained[1] != DEFAULT else ""
-    return f"`{group}={name}{more}`"
 
 
 def main(args: list[str]) -> int:

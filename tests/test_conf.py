@@ -15,6 +15,8 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import ConfigCompositionException
 from omegaconf import OmegaConf
 
+from das.methods import trained_by
+from das.objectives import objective
 from das.types import Site
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -108,6 +110,20 @@ def test_several_metrics_and_an_experiment_below_the_command_line() -> None:
     assert set(cfg.metric) == {"iia", "logit_difference"}
     assert (cfg.site.layer, cfg.trainer.batch_size) == (1, 8)
     assert cfg.intervention._target_.endswith("cdas") and cfg.objective._target_.endswith("JSD")
+
+
+@pytest.mark.parametrize("name", [p.stem for p in sorted((CONF / "intervention").glob("*.yaml"))])
+def test_methods_bring_the_objective_that_they_are_trained_by(name: str) -> None:
+    """The same on the command line and in Python; an objective that is asked for comes first."""
+    module = importlib.import_module(f"das.methods.{name}")
+    cfg = composed("train", f"intervention={name}")
+    assert cfg.objective._target_ == qualified(type(objective(trained_by(module.METHOD))))
+    assert cfg.intervention._target_ == qualified(module.METHOD)
+    assert composed("train", f"intervention={name}", "objective=dpo").objective._target_.endswith("DPO")
+
+
+def qualified(made: Any) -> str:
+    return f"{made.__module__}.{made.__qualname__}"
 
 
 @pytest.mark.parametrize("file", sorted((CONF / "experiment").glob("*.yaml")), ids=lambda p: p.stem)

@@ -20,7 +20,7 @@ COMMANDS: dict[str, str] = {
 _EXAMPLES: dict[str, str] = {
     "train": """das train experiment=das_name_gender
 das train model=hf model.path=FOLDER_OR_HUB_ID site.layer=2 intervention.rank=1 run_dir=runs/mine
-das train intervention=cdas objective=jsd site.layer=3 trainer.batch_size=8
+das train intervention=cdas site.layer=3 trainer.batch_size=8
 das train -m site.layer=0,1,2,3            one run per layer (or sweep=layers)
 das train ... --cfg job                    print the configuration and stop
 

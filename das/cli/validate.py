@@ -20,7 +20,7 @@ def job(cfg: Config) -> None:
     out = console()
     out.print(_sites(bound))
     learned = sum(p.numel() for p in bound.interventions.parameters() if p.requires_grad)
-    objective = type(parts.objective).__name__
+    objective = type(parts.objective).__module__.rsplit(".", 1)[-1] if learned else "none"
     say(out, f"model {chosen.path}; task {parts.task.name}; objective {objective}; {learned} parameters to learn")
     say(out, f"engine tier to expect: {bound.tier}")
     say(out, "")

@@ -1,14 +1,16 @@
 """Named methods, one per file.
 
-Module `my_method` defines the function `my_method` (learned: width -> intervention) or the class `MyMethod` (estimated:
-labelled activations -> intervention), and `method("my_method", ...)` finds it.
+Module NAME says in `METHOD` what `method("NAME", ...)` finds: a function of the width (learned: width -> intervention),
+or a class (estimated: labelled activations -> intervention). It says in `TRAINED_BY` by which objective that is trained
+unless another is given, where it is not `counterfactual_ce`; its yaml overrides the objective in the same way.
 """
 
 from __future__ import annotations
 
 import importlib
-import importlib.util
+import inspect
 import pkgutil
+import sys
 from functools import partial
 from typing import Any
 
@@ -30,11 +32,16 @@ def method(name: str, **settings: Any) -> Any:
     """
     if name not in names():
         raise UnknownChoiceError("method", name, names())
-    module = importlib.import_module(f"{__name__}.{name}")
-    builder = getattr(module, name, None)
-    if builder is not None:
-        return partial(builder, **settings)
-    return getattr(module, "".join(word.capitalize() for word in name.split("_")))(**settings)
+    found = importlib.import_module(f"{__name__}.{name}").METHOD
+    return found(**settings) if inspect.isclass(found) else partial(found, **settings)
+
+
+def trained_by(method: Any) -> str:
+    """Name of the objective that a method, of this package or of anybody's, is trained by unless told otherwise."""
+    while isinstance(method, partial):
+        method = method.func
+    module = sys.modules.get(getattr(method, "__module__", ""))
+    return str(getattr(module, "TRAINED_BY", "counterfactual_ce"))
 
 
 def names() -> list[str]:

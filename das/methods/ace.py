@@ -29,3 +29,6 @@ class Ace:
         r = unit(positive - negative, "the difference of the means")
         edit = Interpolate(1, (r @ negative)[None], (r @ positive)[None])
         return Intervention(Direction(len(r), r, learned=False), edit, name="ace")
+
+
+METHOD = Ace

@@ -52,3 +52,6 @@ class Actadd:
             value[t - start] = self.coefficient * (sides[0][t] - sides[1][t])
         edit = AddPositions(examples.width, length, start, value)
         return Intervention(Identity(examples.width), edit, steering={}, name="actadd")
+
+
+METHOD = Actadd

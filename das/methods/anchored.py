@@ -55,3 +55,6 @@ class Anchored:
         start = orthonormalize((left @ right).float())
         featurizer = Oriented(width, rank, anchors, start, self.parametrization)
         return Intervention(featurizer, SwapBlocks(rank, self.sources, (1,) * rank), name="anchored")
+
+
+METHOD = Anchored

@@ -29,3 +29,6 @@ def boundless(
     rank = width if rank is None else rank
     gate = Boundary(rank, start, end, weight=weight, left_factor=left_factor, lr_scale=lr_scale)
     return Intervention(Rotation(width, rank, parametrization), Swap(), gate, name="boundless")
+
+
+METHOD = boundless

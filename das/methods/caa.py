@@ -28,3 +28,6 @@ class Caa:
         """Added at its own length by a factor of one."""
         differences = examples.differences()
         return shift(differences.mean(0), torch.zeros_like(differences[0]), "caa")
+
+
+METHOD = Caa

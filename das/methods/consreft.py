@@ -20,3 +20,7 @@ def consreft(width: int, rank: int = 4, parametrization: Parametrization = "retr
     """A learned constant."""
     edit = Lerp(rank, torch.rand(rank), learned=True)
     return Intervention(Rotation(width, rank, parametrization), edit, name="consreft")
+
+
+METHOD = consreft
+TRAINED_BY = "lm_loss"

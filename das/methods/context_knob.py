@@ -19,3 +19,6 @@ def context_knob(width: int, parametrization: Parametrization = "retract") -> In
     """A rank-1 interchange, clamped when it steers."""
     steering = {"clamp": Clamp(1)}
     return Intervention(Rotation(width, 1, parametrization), Swap(), steering=steering, name="context_knob")
+
+
+METHOD = context_knob

@@ -18,3 +18,6 @@ from das.interventions.base import Intervention
 def das(width: int, rank: int = 1, parametrization: Parametrization = "retract") -> Intervention:
     """A learned rotation whose first `rank` coordinates are interchanged."""
     return Intervention(Rotation(width, rank, parametrization), Swap(), name="das")
+
+
+METHOD = das

@@ -20,3 +20,6 @@ def dbm(
     """A mask over neurons."""
     gate = SigmoidMask(width, start, end, curve, init, weight)
     return Intervention(Identity(width), Swap(), gate, name="dbm")
+
+
+METHOD = dbm

@@ -35,3 +35,6 @@ def shift(positive: torch.Tensor, negative: torch.Tensor, name: str) -> Interven
     difference = positive - negative
     direction = Direction(len(difference), unit(difference, "the difference of the means"), learned=False)
     return Intervention(direction, Add(1, difference.norm()[None]), name=name)
+
+
+METHOD = DiffMeans

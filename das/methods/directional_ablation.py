@@ -91,3 +91,6 @@ def _ablated(view: ModelView, candidate: Candidate) -> Entries:
     direction = Direction(view.width, unit(candidate.vector, "the difference of the means"), learned=False)
     made = Intervention(direction, Zero(), steering={"ablate": Zero()}, name="directional_ablation")
     return everywhere(view, PLACES, made)
+
+
+METHOD = DirectionalAblation

@@ -17,3 +17,6 @@ def full_vector(width: int) -> Intervention:
     """Swap every neuron of the site."""
     steering = {"clamp": Clamp(width), "add": Add(width)}  # ablating all of it would leave nothing
     return Intervention(Identity(width), Swap(), steering=steering, name="full_vector")
+
+
+METHOD = full_vector

@@ -73,3 +73,6 @@ class GradientSubspace:
             case "zero":
                 return torch.zeros(examples.width, dtype=torch.float64)
         return examples.side(NEGATIVE if self.reference == "negative" else POSITIVE).mean(0)
+
+
+METHOD = GradientSubspace

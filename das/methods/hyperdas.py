@@ -31,3 +31,6 @@ def hyperdas(
     """An assigned interchange along a subspace of the concept's own."""
     made = HyperAlignment(width, hidden, layers, heads, weight=weight)
     return Intervention(Householder(width, rank, parametrization), AssignedSwap(), conditioner=made, name="hyperdas")
+
+
+METHOD = hyperdas

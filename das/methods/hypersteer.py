@@ -22,3 +22,7 @@ def hypersteer(width: int, hidden: int = 64, layers: int = 2, heads: int = 4, at
     """A vector per row; it steers as it was trained."""
     made = HyperVector(width, hidden, layers, heads, attends)
     return Intervention(RowVector(width), AddOrNull(), conditioner=made, steering={}, name="hypersteer")
+
+
+METHOD = hypersteer
+TRAINED_BY = "lm_loss"

@@ -53,3 +53,6 @@ class Inlp:
             found = torch.linalg.qr(torch.cat([found, probe.weight[:, None]], 1))[0]
         rotation = Rotation(examples.width, found.shape[1], basis=orthonormalize(found.float()), learned=False)
         return Intervention(rotation, Zero(), name="inlp")
+
+
+METHOD = Inlp

@@ -80,3 +80,6 @@ class Iti:
         positive, negative = both.means()
         v = unit(positive - negative if self.direction == "mass_mean" else probe.weight, "the head's direction")
         return Intervention(Direction(len(v), v, learned=False), Add(1, self.alpha * (x @ v).std()[None]), name="iti")
+
+
+METHOD = Iti

@@ -38,3 +38,6 @@ class Lat:
         gap = v @ (positive - negative)
         v = v if gap >= 0 else -v
         return Intervention(Direction(len(v), v, learned=False), Add(1, gap.abs()[None]), name="lat")
+
+
+METHOD = Lat

@@ -90,3 +90,6 @@ class Leace:
         t = ((-b + (b**2 - 4 * a * c).clamp(min=0).sqrt()) / (2 * a)).clamp(0, 1)
         blended = identity - (orthogonal + t * step)
         return left, torch.linalg.lstsq(left, blended).solution.T
+
+
+METHOD = Leace

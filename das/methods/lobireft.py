@@ -19,3 +19,7 @@ def lobireft(width: int, rank: int = 4, parametrization: Parametrization = "retr
     """A learned shift."""
     edit = Add(rank, torch.rand(rank), learned=True)
     return Intervention(Rotation(width, rank, parametrization), edit, name="lobireft")
+
+
+METHOD = lobireft
+TRAINED_BY = "lm_loss"

@@ -28,3 +28,7 @@ def mdas(
     rank = sum(sizes)
     edit = SwapBlocks(rank, attributes, sizes)
     return Intervention(Rotation(width, rank, parametrization), edit, name="mdas")
+
+
+METHOD = mdas
+TRAINED_BY = "cause_isolate"

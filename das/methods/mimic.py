@@ -59,3 +59,6 @@ def _powers(cov: Float[Tensor, "width width"]) -> tuple[Tensor, Tensor]:
     root = values.clamp(min=0).sqrt()
     inverse = torch.where(root > 0, 1 / root.clamp(min=1e-300), 0.0)
     return (vectors * root) @ vectors.T, (vectors * inverse) @ vectors.T
+
+
+METHOD = Mimic

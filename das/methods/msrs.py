@@ -95,3 +95,7 @@ def attributes(examples: Examples) -> list[Rows]:
     if examples.concept is None:
         return [examples.side(value) for value in examples.classes]
     return [examples.side(POSITIVE, examples.concept == c) for c in examples.concept.unique()]
+
+
+METHOD = Msrs
+TRAINED_BY = "lm_loss"

@@ -26,3 +26,6 @@ def multi_source_das(
     rank = sum(sizes)
     edit = SwapBlocks(rank, sources, sizes)
     return Intervention(Rotation(width, rank, parametrization), edit, name="multi_source_das")
+
+
+METHOD = multi_source_das

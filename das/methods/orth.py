@@ -43,3 +43,6 @@ class Orth:
         basis = orthonormalize(u[:, s > self.svd_tolerance * s[0]].float())
         rotation = Rotation(examples.width, basis.shape[1], basis=basis, learned=False)
         return Intervention(rotation, Lerp(basis.shape[1], basis.double().T @ moments.mean_x), name="orth")
+
+
+METHOD = Orth

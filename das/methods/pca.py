@@ -40,3 +40,6 @@ class Pca:
         directions = torch.linalg.svd(x - x.mean(0), full_matrices=False).Vh[: self.rank].T
         basis = orthonormalize(directions.float())
         return Intervention(Rotation(examples.width, self.rank, basis=basis, learned=False), Swap(), name="pca")
+
+
+METHOD = Pca

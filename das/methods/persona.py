@@ -26,3 +26,6 @@ class Persona:
     def fit(self, examples: Examples) -> Intervention:
         """Added at its own length by a factor of one."""
         return shift(*examples.pooled().means(), "persona")
+
+
+METHOD = Persona

@@ -34,3 +34,6 @@ class Probe:
         v = unit(fit_probe(examples.x, examples.label == POSITIVE, self.l2).weight, "the probe's normal")
         gap = (v @ (positive - negative))[None]
         return Intervention(Direction(len(v), v, learned=False), Add(1, gap), name="probe")
+
+
+METHOD = Probe

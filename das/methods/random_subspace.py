@@ -18,3 +18,6 @@ def random_subspace(width: int, rank: int = 1, seed: int = 0) -> Intervention:
     """Swap along random directions."""
     basis = random_orthonormal(width, rank, torch.Generator().manual_seed(seed))
     return Intervention(Rotation(width, rank, basis=basis, learned=False), Swap(), name="random_subspace")
+
+
+METHOD = random_subspace

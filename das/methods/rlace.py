@@ -108,3 +108,6 @@ def _symmetric(p: Tensor) -> Tensor:
 
 def _top(p: Tensor, rank: int) -> Tensor:
     return torch.linalg.eigh(_symmetric(p)).eigenvectors[:, -rank:]
+
+
+METHOD = Rlace

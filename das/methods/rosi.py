@@ -61,3 +61,6 @@ class Rosi:
         mean = torch.full((1, width), self.alpha / width)
         edit = Affine(width, 1, relative=True, weight=mean, bias=torch.zeros(1), learned=False)
         return everywhere(view, PLACES, Intervention(direction, edit, steering={}, name="rosi"))
+
+
+METHOD = Rosi

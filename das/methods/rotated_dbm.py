@@ -30,3 +30,6 @@ def rotated_dbm(
     rank = width if rank is None else rank
     gate = SigmoidMask(rank, start, end, curve, init, weight)
     return Intervention(Rotation(width, rank, parametrization), Swap(), gate, name="rotated_dbm")
+
+
+METHOD = rotated_dbm

@@ -46,3 +46,6 @@ def sae(
     rank = featurizer.rank
     gate: Gate = Subset(rank, chosen) if chosen else SigmoidMask(rank, start, end, curve, weight=weight)
     return Intervention(featurizer, Swap(), gate, name="sae")
+
+
+METHOD = sae

@@ -43,3 +43,6 @@ class BiPO:
         margin = (now.winner - before.winner) - (now.loser - before.loser)
         loss = -F.logsigmoid(self.beta * margin).mean()
         return Loss(loss, len(margin), {"bipo": loss.detach()})
+
+
+OBJECTIVE = BiPO

@@ -36,3 +36,6 @@ class CauseIsolate:
         loss, tokens = token_mean(torch.where(changed, self.cause, self.isolate) * each, batch.label_mask)
         kinds = {"cause": batch.label_mask & changed, "isolate": batch.label_mask & ~changed}
         return Loss(loss, tokens, {name: token_mean(each, mask)[0].detach() for name, mask in kinds.items()})
+
+
+OBJECTIVE = CauseIsolate

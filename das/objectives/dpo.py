@@ -46,3 +46,6 @@ class DPO:
         loss = -F.logsigmoid(self.beta * margin).mean()
         share = (margin > 0).float().mean()
         return Loss(loss, len(margin), {"dpo": loss.detach(), "prefers_winner": share.detach()})
+
+
+OBJECTIVE = DPO

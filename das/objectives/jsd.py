@@ -41,3 +41,6 @@ class JSD:
         log_p, log_q = log_probs(outputs.logits), log_probs(outputs.run("target", "jsd"))
         loss, tokens = token_mean(jensen_shannon(log_p, log_q), batch.label_mask)
         return Loss(loss, tokens, {"jsd": loss.detach()})
+
+
+OBJECTIVE = JSD

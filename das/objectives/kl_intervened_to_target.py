@@ -30,3 +30,6 @@ class KLIntervenedToTarget:
         log_p, log_q = log_probs(outputs.logits), log_probs(outputs.run("target", "kl_intervened_to_target"))
         loss, tokens = token_mean(kl(log_p, log_q), batch.label_mask)
         return Loss(loss, tokens, {"kl_intervened_to_target": loss.detach()})
+
+
+OBJECTIVE = KLIntervenedToTarget

@@ -30,3 +30,6 @@ class KLTargetToIntervened:
         log_p, log_q = log_probs(outputs.logits), log_probs(outputs.run("target", "kl_target_to_intervened"))
         loss, tokens = token_mean(kl(log_q, log_p), batch.label_mask)
         return Loss(loss, tokens, {"kl_target_to_intervened": loss.detach()})
+
+
+OBJECTIVE = KLTargetToIntervened

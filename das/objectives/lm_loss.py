@@ -27,3 +27,6 @@ class LMLoss:
         picked = log_probs(outputs.logits).gather(-1, batch.label_ids[..., None])[..., 0]
         loss, tokens = token_mean(-picked, batch.label_mask)
         return Loss(loss, tokens, {"lm_loss": loss.detach()})
+
+
+OBJECTIVE = LMLoss

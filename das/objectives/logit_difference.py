@@ -41,3 +41,6 @@ class LogitDifferenceLoss:
         rival = scores.scatter(1, batch.counterfactual_choice[:, None], -math.inf).amax(1)
         loss = (torch.where(batch.base_choice != batch.counterfactual_choice, base, rival) - right).mean()
         return Loss(loss, len(batch), {"logit_difference": -loss.detach()})
+
+
+OBJECTIVE = LogitDifferenceLoss

@@ -46,3 +46,6 @@ def _readout(logits: Logits, batch: PairBatch) -> Float[Tensor, " batch"]:
         )  # fmt: skip
     first = logits[:, 0].to(torch.promote_types(logits.dtype, torch.float32)).gather(1, batch.choices)
     return first[:, 0] - first[:, 1]
+
+
+OBJECTIVE = ReadoutMSE

@@ -126,3 +126,6 @@ def _check(kind: Kind, intervention: Intervention, factors: Factors | None) -> N
             "a probe needs to know where the concept's two values lie", got=f"{intervention.name} without factors",
             remedy="use objective.kind=cosine, or fit the subspace on a task whose concept has two values",
         )  # fmt: skip
+
+
+OBJECTIVE = RepresentationTarget

@@ -56,3 +56,6 @@ class RePS:
         scale = (before.loser - before.winner).clamp(min=1.0)
         loss = -F.logsigmoid(scale * now.winner_mean - now.loser_mean).mean()
         return Loss(loss, len(now.winner), {"reps": loss.detach()})
+
+
+OBJECTIVE = RePS

@@ -43,3 +43,6 @@ class SimPO:
         now = scored(outputs.logits, batch, "simpo")
         loss = -F.logsigmoid(self.beta * (now.winner_mean - now.loser_mean) - self.gamma).mean()
         return Loss(loss, len(now.winner), {"simpo": loss.detach()})
+
+
+OBJECTIVE = SimPO

@@ -58,3 +58,6 @@ class SPLIT:
         loss = (self.positive * winner + self.negative * loser + self.gamma * hinge).mean()
         parts = {"split": loss, "winner": winner.mean(), "loser": loser.mean(), "hinge": hinge.mean()}
         return Loss(loss, len(winner), {name: value.detach() for name, value in parts.items()})
+
+
+OBJECTIVE = SPLIT

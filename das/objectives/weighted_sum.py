@@ -60,3 +60,6 @@ class WeightedSum:
         first, *others = (self.weights.get(name, 1.0) * loss.total for name, loss in losses.items())
         parts = {name: loss.total.detach() for name, loss in losses.items()}
         return Loss(sum(others, start=first), next(iter(losses.values())).count, parts)
+
+
+OBJECTIVE = WeightedSum

@@ -16,8 +16,8 @@ from das.data.tokenize import Tokenizer
 from das.errors import NonFiniteLossError
 from das.factors import Factors
 from das.interventions.sets import InterventionSet
-from das.metrics.base import Metric
 from das.methods import trained_by
+from das.metrics.base import Metric
 from das.objectives import objective as objective_named
 from das.objectives.base import Objective
 from das.tasks.base import Task
@@ -88,7 +88,7 @@ def fit(
     problem = Problem(model, task, tokenizer, settings.data, settings.seed)
     placed = recipe.place(problem)
     testable = measurable(problem, placed, metrics or DEFAULT_METRICS)
-    training = _training(recipe, settings, notes)
+    training = _training(recipe, placed.learned, settings, notes)
     where = {"logger": logger, "run_dir": None if run_dir is None else Path(run_dir), "callbacks": callbacks}
     try:
         learned = learn(problem, recipe, interventions=placed, **where)
@@ -128,10 +128,12 @@ def _measured(
     return {**numbers, **measure(trial, testable.test, made, metrics, settings.trainer)}, made
 
 
-def _training(recipe: Recipe, settings: FitSettings, notes: Mapping[str, Any] | None) -> dict[str, Any]:
+def _training(recipe: Recipe, learned: bool, settings: FitSettings, notes: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What is recorded; of a closed form no objective, because it has none."""
     name = type(recipe.objective).__module__.rsplit(".", 1)[-1]
+    trained = {"objective": name if learned else None, "rows": recipe.objective.needs.rows if learned else None}
     parts = {k: asdict(v) if is_dataclass(v) and not isinstance(v, type) else v for k, v in vars(settings).items()}
-    return {"objective": name, "rows": recipe.objective.needs.rows, **parts, **(notes or {})}
+    return {**trained, **parts, **(notes or {})}
 
 
 def _subspace(

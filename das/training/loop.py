@@ -141,7 +141,9 @@ def train(
         trainer = _trainer(engine, settings, optimizer, logger, run_dir, watching, epochs)
         resumed = newest_checkpoint(run_dir)
         where = "" if resumed is None else f", going on from {resumed.name}"
-        log.info("training: %d steps, batches of %d%s", settings.max_steps, settings.batch_size, where)
+        name = type(objective).__module__.rsplit(".", 1)[-1]
+        told = (settings.max_steps, settings.batch_size, name, where)
+        log.info("training: %d steps, batches of %d, objective %s%s", *told)
         trainer.fit(module, datamodule=PairDataModule(loader), ckpt_path=resumed, weights_only=False)
     if trainer.interrupted:
         raise KeyboardInterrupt

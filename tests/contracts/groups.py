@@ -19,4 +19,5 @@ def names(group: str) -> list[str]:
 def made(group: str, name: str, **changes: Any) -> Any:
     """The object (or partial) a yaml describes."""
     config = OmegaConf.load(CONF / group / f"{name}.yaml")
+    config.pop("defaults", None)  # which objective trains it
     return instantiate(OmegaConf.merge(config, changes))

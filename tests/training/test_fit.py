@@ -26,6 +26,7 @@ from das.errors import (
     RunExistsError,
     SiteError,
 )
+from das.methods import method as das_method
 from das.methods.cdas import cdas
 from das.methods.das import das
 from das.methods.full_vector import full_vector
@@ -96,6 +97,17 @@ def test_tiers_and_padding_sides_learn_the_same(model, method):
     reference = learn("hooks", "left")
     assert torch.allclose(reference, learn("all", "left"), atol=1e-4)
     assert torch.allclose(reference, learn("prefix", "right"), atol=1e-4)
+
+
+def test_a_method_is_trained_by_its_own_objective_unless_told_otherwise(model):
+    def trained(method, **more):
+        return fit(model, NameGender(), method, SITE, settings=SETTINGS, **more).subspace.training
+
+    assert trained(RANK2)["objective"] == "counterfactual_ce"
+    own = trained(das_method("cdas", rank=1))
+    assert (own["objective"], own["rows"]) == ("jsd", "contrasts")
+    assert trained(partial(partial(cdas), rank=1), objective=CounterfactualCE())["objective"] == "counterfactual_ce"
+    assert trained(full_vector)["objective"] is None, "nothing is trained"
 
 
 def test_several_sites_are_trained_together(model):
@@ -277,7 +289,7 @@ def test_factors_are_none_where_prompts_do_not_have_the_positions(model, caplog)
 def test_data_that_cannot_teach_a_method_anything_is_refused(model):
     given = {"task": NameGender(), "site": SITE, "settings": SETTINGS}
     with pytest.raises(CapabilityError, match=r"loreft reads no source.*Use objective=lm_loss") as error:
-        fit(model, method=partial(loreft, rank=2), **given)
+        fit(model, method=partial(loreft, rank=2), objective=CounterfactualCE(), **given)
     assert "interchange pairs" in str(error.value)
     with pytest.raises(CapabilityError, match=r"das takes no factor.*rows=contrast_preferences"):
         fit(model, method=RANK2, objective=DPO(rows="preferences"), **given)

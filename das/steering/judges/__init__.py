@@ -1,0 +1,1 @@
+"""Who says how good steered text is. One judge per file; `base` has the interface."""
