@@ -25,6 +25,8 @@ CONF = ROOT / "conf"
 INJECTED = {"width"}
 #: Not in the yaml of any group, and composed into `train` in other ways.
 WITHOUT_DEFAULT = {"experiment", "sweep"}
+#: Groups of `das eval`, not of `das train`.
+ONLY_EVAL = {"judge"}
 FILES = sorted(CONF.rglob("*.yaml"))
 IDS = [str(f.relative_to(CONF)) for f in FILES]
 
@@ -90,7 +92,8 @@ CHOICES = [(p.parent.name, p.stem) for p in FILES if p.parent != CONF]
 @pytest.mark.parametrize(("group", "name"), CHOICES, ids=["/".join(c) for c in CHOICES])
 def test_every_choice_composes_with_all_others_at_their_defaults(group: str, name: str) -> None:
     chosen = f"{group}=[{name}]" if group == "metric" else f"{group}={name}"
-    cfg = composed("train", chosen, "run_dir=runs/x", "name=x", "model.path=x", "++task.path=x", "++task.trigger=x")
+    config, given = ("eval", ["subspace=x"]) if group in ONLY_EVAL else ("train", ["run_dir=runs/x", "name=x"])
+    cfg = composed(config, chosen, *given, "model.path=x", "++task.path=x", "++task.trigger=x")
     assert OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cache, partial
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from hydra.utils import instantiate
@@ -29,6 +29,7 @@ from das.models.load import load_model, load_tokenizer, meta_model
 from das.models.recipes.base import recipe
 from das.models.resolve import is_own
 from das.objectives.base import Objective
+from das.steering.judges.base import Judge, ReadsModel
 from das.tasks.base import Task
 from das.training.measure import DEFAULT_METRICS
 from das.training.recipe import Method
@@ -146,6 +147,11 @@ def _listed(value: Any, name: str) -> list[Any]:
 def metrics(node: Config | None) -> Mapping[str, Metric]:
     """Reported name -> metric."""
     return {str(k): make(metric, f"metric.{k!s}") for k, metric in node.items()} if node else DEFAULT_METRICS
+
+
+def judge(node: Config | None) -> Judge | ReadsModel | None:
+    """Who judges generated text, if anybody."""
+    return None if not node else cast(Judge | ReadsModel, make(node, "judge"))
 
 
 def logger(cfg: Config) -> Any:

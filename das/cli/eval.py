@@ -11,6 +11,7 @@ from typing import Any
 from das.artifacts.subspace import Subspace
 from das.cli import build
 from das.cli.config import Config
+from das.cli.judging import measure_judged
 from das.cli.progress import narrated
 from das.cli.quiet import quiet
 from das.cli.recorded import command, load_subspace, recorded_metrics, recorded_model, recorded_task
@@ -52,6 +53,7 @@ def evaluate(cfg: Config) -> tuple[dict[str, Any], Task, SteeringSettings]:
         ArtifactError: no artifact, or one of another model.
     """
     mismatch, steering = truth(cfg.allow_model_mismatch, "allow_model_mismatch"), build.make(cfg.steering, "steering")
+    judge, judging = build.judge(cfg.get("judge")), build.make(cfg.judging, "judging")
     subspace, path = load_subspace(cfg)
     chosen, task = recorded_model(subspace, cfg.get("model")), recorded_task(subspace, cfg.get("task"))
     settings = fit_settings(cfg, subspace)
@@ -70,6 +72,7 @@ def evaluate(cfg: Config) -> tuple[dict[str, Any], Task, SteeringSettings]:
     numbers |= _measured(problem, subspace, settings, metrics)
     numbers["seed"] = settings.seed
     steered, _ = measure_steering(problem, subspace, steering, settings.controls.names)
+    steered |= measure_judged(problem, subspace, judge, judging)
     about = {"subspace": str(path), "model": chosen.path, "command": command()}
     return {**numbers, **steered, **about}, task, steering
 

@@ -93,6 +93,17 @@ def test_eval_repeats_what_train_reported(trained: Path, random_model: Path, run
     assert all(key in done.out for key in KEYS)
 
 
+def test_eval_with_a_judge(trained: Path, run_das: Callable, tmp_path: Path) -> None:
+    out, few = tmp_path / "j.json", ("judging.n=4", "judging.max_new_tokens=4", "judging.factors=[1,2]")
+    only = ("steering.n=0", "controls.names=[no_intervention]", f"out={out}")
+    done = run_das("eval", f"subspace={trained}", "judge=rules", "judging.value=negative", *few, *only)
+    assert done.code == 0, done.err
+    found = read(out)
+    assert found["judge/factor"] in (-1.0, -2.0) and 0.0 <= found["judge/score"] <= 2.0
+    assert {"judge/concept", "judge/instruct", "judge/fluency", "judge/chosen_by"} <= set(found)
+    assert run_das("eval", f"subspace={trained}", "judge=rules", "judging.value=neutral").code == 2
+
+
 def test_eval_refuses_another_model_unless_told(
     trained: Path, random_model: Path, run_das: Callable, tmp_path: Path
 ) -> None:
