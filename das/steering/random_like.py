@@ -16,12 +16,10 @@ from das.featurizers.base import Featurizer
 from das.featurizers.direction import Direction
 from das.featurizers.rotation import Rotation
 from das.featurizers.vector import Vector
-from das.geometry import random_orthonormal
 from das.interventions.base import AS_TRAINED, Intervention
 from das.interventions.sets import InterventionSet
+from das.methods.random_subspace import directions, drawn_like
 
-#: Seeds count from here: a training of the same seed begins with directions drawn from the same numbers.
-_FIRST_SEED = 1_000_003
 #: Edits that mean the same along any direction.
 _ANYWHERE = (Add, AddOrNull, Zero)
 
@@ -36,9 +34,7 @@ def random_like(interventions: InterventionSet, seed: int = 0) -> InterventionSe
     Raises:
         CapabilityError: there is no random counterpart; the message says of what.
     """
-    generator = torch.Generator().manual_seed(_FIRST_SEED + seed)
-    drawn = [_drawn(x, generator) for x in interventions.distinct()]
-    return InterventionSet([(p, drawn[n]) for p, n in zip(interventions.placements, interventions.order, strict=True)])
+    return drawn_like(interventions, _drawn, seed)
 
 
 def _drawn(learned: Intervention, generator: torch.Generator) -> Intervention:
@@ -55,7 +51,7 @@ def _featurizer(learned: Intervention, generator: torch.Generator) -> Featurizer
     if not isinstance(like, Rotation | Direction | Vector) or rank >= width:
         got = f"{rank} coordinates of width {width} by {type(like).__name__}"
         raise CapabilityError("no random directions are like those of this method", got=got)
-    basis = random_orthonormal(width, rank, generator)
+    drawn = directions(width, rank, generator)
     if isinstance(like, Vector):
-        return Vector(width, vector=basis[:, 0] * like.vector.detach().norm().cpu(), learned=False)
-    return Rotation(width, rank, basis=basis, learned=False)
+        return Vector(width, vector=drawn.basis[:, 0] * like.vector.detach().norm().cpu(), learned=False)
+    return drawn

@@ -28,6 +28,7 @@ from das.models.load import load_model
 from das.objectives.counterfactual_ce import CounterfactualCE
 from das.objectives.jsd import JSD
 from das.objectives.lm_loss import LMLoss
+from das.steering.random_like import random_like
 from das.tasks.name_gender import NameGender
 from das.training.controls.base import Trial, control, names
 from das.training.controls.run import ControlSettings
@@ -79,6 +80,15 @@ def test_random_subspaces_have_the_learned_dimension_and_are_drawn_anew(problem)
     for i, one in enumerate(bases):
         assert torch.allclose(one.T @ one, torch.eye(3), atol=1e-5)
         assert all(float(principal_cosines(one, other).max()) < 0.99 for other in bases[:i])
+
+
+def test_random_subspaces_are_not_where_a_training_starts_and_are_those_that_steer(problem):
+    made = trial(problem)
+    drawn = control("random_subspace").make(made)
+    start = made.learned[0].featurizer.basis.detach()
+    assert all(float(principal_cosines(one[0].featurizer.basis, start).max()) < 0.99 for one in drawn)
+    for seed, one in enumerate(drawn):
+        assert torch.equal(one[0].featurizer.basis, random_like(made.learned, seed)[0].featurizer.basis)
 
 
 @final

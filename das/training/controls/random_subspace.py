@@ -9,12 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
+import torch
+
 from das.edits.base import Edit
 from das.edits.swap import Swap
 from das.errors import CapabilityError
 from das.interventions.base import Intervention
 from das.interventions.sets import InterventionSet
-from das.methods.random_subspace import random_subspace
+from das.methods.random_subspace import directions, drawn_like
 from das.training.controls.base import Trial
 
 DRAWS = 5
@@ -31,24 +33,27 @@ class RandomSubspace:
 
     def make(self, trial: Trial) -> Sequence[InterventionSet | None]:
         """One set per draw; tied placements share their draw."""
-        return [self._draw(trial, draw) for draw in range(DRAWS)]
-
-    def _draw(self, trial: Trial, draw: int) -> InterventionSet:
-        seeds = range(draw * len(trial.learned.interventions), (draw + 1) * len(trial.learned.interventions))
-        drawn = [_like(x, seed) for x, seed in zip(trial.learned.distinct(), seeds, strict=True)]
-        entries = [(p, drawn[n]) for p, n in zip(trial.learned.placements, trial.learned.order, strict=True)]
-        return InterventionSet(entries).to(trial.problem.device)
+        return [random_interchange(trial.learned, draw).to(trial.problem.device) for draw in range(DRAWS)]
 
 
-def _like(learned: Intervention, seed: int) -> Intervention:
+def random_interchange(learned: InterventionSet, seed: int = 0) -> InterventionSet:
+    """Interchanges along as many random directions as each intervention keeps open, in the same places.
+
+    Raises:
+        CapabilityError: nothing is open, or everything is, or no random subspace can stand in for an edit.
+    """
+    return drawn_like(learned, _like, seed)
+
+
+def _like(learned: Intervention, generator: torch.Generator) -> Intervention:
     rank = learned.dimension
     if not 1 <= rank < learned.width:
         raise CapabilityError(
             "there is no random subspace to compare with", got=f"{rank} coordinates of width {learned.width}",
             remedy="compare with the full-vector swap",
         )  # fmt: skip
-    drawn = random_subspace(learned.width, rank, seed)
-    return Intervention(drawn.featurizer, _edit(learned, rank), steering={}, name="random_subspace")
+    drawn = directions(learned.width, rank, generator)
+    return Intervention(drawn, _edit(learned, rank), steering={}, name="random_subspace")
 
 
 def _edit(learned: Intervention, rank: int) -> Edit:
