@@ -16,6 +16,7 @@ from das.engine.engine import read
 from das.errors import CapabilityError
 from das.estimators.base import NEGATIVE, POSITIVE, Examples
 from das.tasks.base import ConceptTask, ContrastTask
+from das.tasks.sieve import Sieve
 from das.training.problem import Problem
 from das.types import Contrast, Prompt, Site
 
@@ -77,6 +78,8 @@ def collect(problem: Problem, sites: Sequence[Site], split: str) -> dict[Site, E
     """
     specs = [parse_positions(site.positions) for site in sites]
     rows = labelled(problem, split, any(spec.beyond_prompt for spec in specs))
+    if not problem.data.strict:
+        rows = _usable(problem, rows, specs, split)
     bound = [problem.view.bind(site) for site in sites]
     found: list[list[Examples]] = [[] for _ in sites]
     size = problem.data.batch_size
@@ -88,6 +91,29 @@ def collect(problem: Problem, sites: Sequence[Site], split: str) -> dict[Site, E
         for parts, h, (_, mask, real) in zip(found, activations, where, strict=True):
             parts.append(_examples(chunk, start, h.cpu(), mask, real))
     return {site: joined(parts) for site, parts in zip(sites, found, strict=True)}
+
+
+def check_fits(problem: Problem, prompt: Prompt, n_response: int, specs: Sequence[PositionSpec]) -> None:
+    """Raise PositionError or ContextLengthError where a prompt lacks positions or is too long with its response."""
+    encoded = problem.encoder.encode(prompt)
+    problem.encoder.check_length(encoded, n_response)
+    for spec in specs:
+        resolve(spec, encoded, n_response)
+
+
+def _usable(problem: Problem, rows: Sequence[Labelled], specs: Sequence[PositionSpec], split: str) -> list[Labelled]:
+    """The rows of those pairs of which both prompts fit; the others are counted."""
+
+    def fitting(both: Sequence[Labelled]) -> Sequence[Labelled]:
+        for row in both:
+            check_fits(problem, row.prompt, len(row.response), specs)
+        return both
+
+    sieve = Sieve(strict=False)
+    pairs = [rows[i : i + 2] for i in range(0, len(rows), 2)]
+    kept = sieve.sift(pairs, fitting, lambda both: f"prompts {both[0].pair} of both values")
+    problem.dropped[f"{split}_activations"] = dict(sieve.dropped)
+    return [row for both in kept for row in both]
 
 
 def _tokens(

@@ -25,7 +25,8 @@ from das.factors import Factors, deviation_between
 from das.interventions.base import Intervention
 from das.interventions.sets import InterventionSet
 from das.tasks.base import ConceptTask, ContrastTask
-from das.training.collect import labelled
+from das.tasks.sieve import Sieve
+from das.training.collect import check_fits, labelled
 from das.training.problem import Problem
 from das.types import Prompt, Site
 
@@ -66,11 +67,26 @@ def factors_of(problem: Problem, interventions: InterventionSet, split: str = "t
 def _factors(
     problem: Problem, x: Intervention, site: Site, sides: Sequence[Sequence[Row]], labels: tuple[str, str]
 ) -> Factors:
+    if not problem.data.strict:
+        sides = _usable(problem, site, sides)
     (positive, largest), (negative, _) = (coordinates_of(problem, x, site, side) for side in sides)
     return Factors(
         positive.mean(0), negative.mean(0), positive.std(0, unbiased=False), negative.std(0, unbiased=False),
         largest.amax(0).relu(), labels, min(map(len, sides)), deviation_between(positive, negative),
     )  # fmt: skip
+
+
+def _usable(problem: Problem, site: Site, sides: Sequence[Sequence[Row]]) -> list[list[Row]]:
+    """The prompts, one of each value, that both have the site's positions and fit the context."""
+    spec = parse_positions(site.positions)
+
+    def fitting(both: tuple[Row, ...]) -> tuple[Row, ...]:
+        for prompt, response in both:
+            check_fits(problem, prompt, len(response), [spec])
+        return both
+
+    kept = Sieve(strict=False).sift(zip(*sides, strict=False), fitting, lambda both: repr(both[0][0].text))
+    return [list(side) for side in zip(*kept, strict=True)]
 
 
 def _prompts(problem: Problem, task: ConceptTask, split: str) -> list[list[Row]]:

@@ -1,0 +1,82 @@
+"""Runs on tasks from files: rows that were left out are counted in the metrics; contrasts without responses train."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import das
+from das.errors import PositionError
+from das.models.load import load_model
+from das.objectives.jsd import JSD
+from das.tasks.contrast import contrast
+from das.tasks.name_gender import NameGender
+from das.tasks.pairs import Pairs
+from das.training.controls.run import ControlSettings
+from das.training.measure import NOT_MEASURED
+from das.types import Prompt, Site
+from tests.toy import save_toy_model
+
+DATA = das.DataSettings(n_train=16, n_val=4, n_test=8, n_contrast=8, response_tokens=3)
+SETTINGS = das.FitSettings(DATA, das.AdamW(), das.TrainerSettings(max_steps=2, batch_size=4), ControlSettings(()))
+SPLITS = ("train", "val", "test")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return load_model(save_toy_model(tmp_path_factory.mktemp("toy")))
+
+
+def marked(prompt: Prompt) -> str:
+    text = prompt.text
+    for start, end in reversed(prompt.spans["name"]):
+        text = f"{text[:start]}[[{text[start:end]}]]{text[end:]}"
+    return text
+
+
+def write(path: Path, rows: list[dict]) -> str:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def test_rows_left_out_are_in_the_metrics(model, tmp_path: Path) -> None:
+    rows = [
+        {
+            "base": marked(pair.base), "source": marked(pair.sources["source"]), "base_label": pair.base_label,
+            "counterfactual_label": pair.counterfactual_label, "split": split, "entity": sorted(pair.entities),
+        }
+        for split in SPLITS for pair in NameGender().pairs(split, 8, 0)
+    ]  # fmt: skip
+    rows[1]["base"] = ""
+    rows[2]["base_label"] = rows[2]["counterfactual_label"] = " she her"
+    rows[9]["source"] = rows[9]["source"].replace("[[", "").replace("]]", "") + " [[ ]]]"
+    path = write(tmp_path / "mine.jsonl", rows)
+    settings = replace(SETTINGS, data=replace(DATA, strict=False))
+    fitted = das.fit(
+        model, Pairs(path, strict=False), das.method("das", rank=1), Site(1, positions="span:mark"), settings=settings
+    )
+    dropped = {k.removeprefix("data/dropped/"): v for k, v in fitted.metrics.items() if k.startswith("data/dropped")}
+    assert dropped == {"file/row": 1, "file/position": 1, "train/label": 1}
+    assert fitted.metrics["data/train_rows"] == 6 and fitted.metrics["data/test_pairs"] == 8
+
+
+def test_contrasts_whose_responses_the_model_writes(model, tmp_path: Path) -> None:
+    rows = [
+        {"negative_input": marked(c.negative), "positive_input": marked(c.positive), "split": split,
+         "entity": sorted(c.entities)}
+        for split in SPLITS for c in NameGender().contrasts(split, 8, 0)
+    ]  # fmt: skip
+    rows[0]["positive_input"] = rows[0]["positive_input"].replace("[[", "").replace("]]", "")
+    task = contrast(write(tmp_path / "mine.jsonl", rows), mark="name")
+    site, cdas = Site(1, positions="span:name"), das.method("cdas")
+    with pytest.raises(PositionError, match=r"mine.jsonl, row 1: .*no span 'name'"):
+        das.fit(model, task, cdas, site, objective=JSD(rows="contrasts"), settings=SETTINGS)
+    loose = replace(SETTINGS, data=replace(DATA, strict=False))
+    fitted = das.fit(model, task, cdas, site, objective=JSD(rows="contrasts"), settings=loose)
+    assert fitted.metrics["data/train_rows"] == 14 and fitted.metrics["data/dropped/train/position"] == 2
+    assert "responses are missing" in fitted.metrics[NOT_MEASURED]
+    means = das.fit(model, task, das.method("diff_means"), site, settings=loose)
+    assert means.subspace.factors[0] is not None and means.metrics["data/dropped/train_activations/position"] == 1
