@@ -9,7 +9,9 @@ from das.cli.paths import conf_dir
 
 COMMANDS: dict[str, str] = {
     "train": "learn an intervention, measure it beside its controls, save the subspace",
+    "sweep": "the same method at every layer and token position: a map, and the best site's subspace",
     "eval": "measure a saved subspace again, on its own task and model or on others",
+    "patch": "put single activations of a clean run into a corrupted one, and see how much they carry",
     "steer": "continue prompts with and without a saved subspace",
     "show": "show pairs of a task with the intervened tokens marked (loads no weights)",
     "validate": "compose a configuration and bind it to the model (loads no weights)",
@@ -28,7 +30,20 @@ A run folder holds config.yaml, metrics.json, subspace/, checkpoints/. The same 
 interrupted run goes on with it; a finished one is never overwritten.""",
     "eval": """das eval subspace=RUN out=FILE.json
 das eval subspace=RUN data.n_test=1000 metric=[iia,logit_difference]
+das eval subspace=RUN judge=rules                         judge what it writes when it steers
 das eval subspace=RUN model=hf model.path=OTHER allow_model_mismatch=true""",
+    "sweep": """das sweep model=hf model.path=FOLDER                    all layers x all token positions, rank 1
+das sweep intervention=full_vector                      patch instead of training
+das sweep grid.layers=[2,3] grid.positions=[last,"span:name"] grid.ranks=[1,2,4] grid.seeds=[0,1,2]
+
+The run folder holds heatmap.png, cells.parquet, and of the best site on validation pairs metrics.json (test pairs) and
+subspace/. The same command with the run_dir of an interrupted sweep goes on with it.""",
+    "patch": """das patch
+das patch components=[attention_output,mlp_output] windows=[3] out=FILE.json
+das patch components=[head_attention_value_output] heads=true positions=[last] direction=noising
+das patch noise="span:name" positions=each model=hf model.path=FOLDER
+
+P is the gain in probability of the clean answer, LD the share of the logit difference, KL the gain in nats.""",
     "steer": """das steer subspace=RUN prompt="There was a kind child named Tim. Tim loved to play." factor=+1
 das steer subspace=RUN prompt="This is [[Zorblax]]." factor=-1     [[ ]] marks the steered words
 das steer subspace=RUN prompts=FILE.txt out=FILE.json              one prompt per line
@@ -44,9 +59,12 @@ as typed: quotes, commas and braces mean nothing special.""",
 _COMPOSED = {
     "train": ("model", "task", "site", "intervention", "objective", "metric", "optimizer", "trainer", "logger",
               "experiment", "sweep"),
-    "eval": ("model", "task", "metric", "trainer"),
+    "eval": ("model", "task", "metric", "judge", "trainer"),
     "steer": ("model",),
+    "patch": ("model", "task"),
 }  # fmt: skip
+#: Commands whose configuration extends that of `das train`.
+_LIKE_TRAIN = ("show", "sweep")
 #: Groups whose default choice is shown with its settings.
 _SHOWN = ("site", "intervention", "objective", "optimizer", "trainer")
 _DEFAULT = re.compile(r"^  - (\w+): (\w+)$", re.MULTILINE)
@@ -71,10 +89,10 @@ def command_help(command: str) -> str:
     """`das COMMAND --help`."""
     lines = [f"das {command}: {COMMANDS[command]}", "", *(f"  {e}" for e in _EXAMPLES[command].splitlines())]
     config = primary(command)
-    groups = _COMPOSED.get("train" if config == "show" else config, ())
+    groups = _COMPOSED.get("train" if config in _LIKE_TRAIN else config, ())
     if groups:
         lines += ["", "choices", *(_wrapped(group) for group in groups)]
-    for name in dict.fromkeys((config, "train" if config == "show" else config)):
+    for name in dict.fromkeys((config, "train" if config in _LIKE_TRAIN else config)):
         file = conf_dir() / f"{name}.yaml"
         if file.is_file():
             lines += [

@@ -25,6 +25,9 @@ from das.types import Site
 class Replacement:
     """Symmetric token replacement: the corrupted prompt is the pair's source."""
 
+    def __str__(self) -> str:
+        return "the source's tokens"
+
 
 @dataclass(frozen=True)
 class Noise:
@@ -39,6 +42,9 @@ class Noise:
     positions: str
     sigmas: float = 3.0
     seed: int = 0
+
+    def __str__(self) -> str:
+        return f"noise of {self.sigmas:g} standard deviations at {self.positions} (seed {self.seed})"
 
 
 Corruption = Replacement | Noise

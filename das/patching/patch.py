@@ -83,7 +83,7 @@ def patch(
     clean_p, clean_ld, corrupted_p, corrupted_ld = levels[kept].mean(0).tolist()
     rows = [_row(sites, unit, effects, i, items[0]) for i, unit in enumerate(units)]
     ends = Level(clean_p, clean_ld), Level(corrupted_p, corrupted_ld)
-    return Patching(rows, direction, repr(how), *ends, int(kept.sum()), len(given))
+    return Patching(rows, direction, str(how), *ends, int(kept.sum()), len(given))
 
 
 def _check(direction: str, sites: Sequence[Site]) -> None:
