@@ -9,9 +9,16 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 Mentions = tuple[tuple[int, int], ...]
+
+
+@cache
+def _whole_words(words: tuple[str, ...]) -> re.Pattern[str]:
+    longest_first = sorted(set(words), key=len, reverse=True)
+    return re.compile(r"(?<!\w)(?:" + "|".join(map(re.escape, longest_first)) + r")(?!\w)")
 
 
 @dataclass(frozen=True)
@@ -30,9 +37,7 @@ class SpanFinder:
         """All mentions of any of the words in `text`, in order; empty where there is none."""
         if not self.words:
             return ()
-        longest_first = sorted(set(self.words), key=len, reverse=True)
-        pattern = r"(?<!\w)(?:" + "|".join(map(re.escape, longest_first)) + r")(?!\w)"
-        return tuple(m.span() for m in re.finditer(pattern, text))
+        return tuple(m.span() for m in _whole_words(self.words).finditer(text))
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for artifacts."""

@@ -149,7 +149,7 @@ def _folders(command: str, composed: Sequence[str], scratch: str) -> list[str]:
     Raises:
         ConfigError: several folders for one multirun.
     """
-    if command not in ("train", "demo"):
+    if command not in ("train", "demo", "sweep"):
         return ["hydra.run.dir=.", f"hydra.sweep.dir='{scratch}'", "hydra.sweep.subdir=."]
     given = [o.lstrip("+") for o in composed if o.lstrip("+").startswith("run_dir=")]
     if not given:

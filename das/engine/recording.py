@@ -1,8 +1,8 @@
-"""One pass over a dataset for many sites: what any of them will ask for is recorded at all tokens, and replayed per site.
+"""One pass over a dataset for many sites: all that any of them asks for, at all tokens, replayed per site.
 
-`das.engine.kept` keeps what one set of placements needs. A sweep over layers and positions would collect almost the same
-again for every site; a recording holds the residual stream at every resume block, keys and values of all blocks above
-the lowest, and the sources at all read sites, and `replay` gives each engine its part.
+`das.engine.kept` keeps what one set of placements needs. A sweep over layers and positions would collect almost the
+same again for every site; a recording holds the residual stream at every resume block, keys and values of all blocks
+above the lowest, and the sources at all read sites, and `replay` gives each engine its part.
 """
 
 from __future__ import annotations
@@ -40,10 +40,11 @@ class Recording:
         data: any dataset of these rows; positions do not matter.
         runs: frozen runs whose logits are needed beside the intervened run's.
         batch_size: rows per recording forward.
+        budget_bytes: most memory it may take, or None for any amount.
         progress: show a progress bar.
 
     Raises:
-        EngineError: a site that forwards cannot be resumed at.
+        EngineError: a site that forwards cannot be resumed at, or a dataset that takes more memory.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Recording:
         *,
         runs: frozenset[FrozenRun] = frozenset(),
         batch_size: int = 64,
+        budget_bytes: int | None = None,
         progress: bool = False,
     ) -> None:
         for engine in engines:
@@ -68,7 +70,11 @@ class Recording:
         lengths = [int(t.mask.sum(1).max()) for b in batches for t in (b.base, *b.sources.values())]
         self._rows, self._length = len(data), max(lengths)
         self._labels = max(batch.label_ids.shape[1] for batch in batches)
-        for batch in track(batches, "reading all tokens once", disable=not progress, transient=True):
+        self._record(batches[0].to(engines[0].view.device))
+        if budget_bytes is not None and self.nbytes > budget_bytes:
+            got = f"{self.nbytes >> 20} MiB of a budget of {budget_bytes >> 20} MiB"
+            raise EngineError("the recording does not fit into memory", got=got, remedy="raise trainer.budget_gib")
+        for batch in track(batches[1:], "reading all tokens once", disable=not progress, transient=True):
             self._record(batch.to(engines[0].view.device))
 
     @property

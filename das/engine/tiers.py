@@ -31,7 +31,9 @@ logger = logging.getLogger("das.engine")
 class Prepared:
     """An engine with whatever it keeps of one dataset. Use `prepare` to make one."""
 
-    def __init__(self, engine: Engine, tier: Tier, reason: str, runs: frozenset[FrozenRun], kept: Stored | None) -> None:
+    def __init__(
+        self, engine: Engine, tier: Tier, reason: str, runs: frozenset[FrozenRun], kept: Stored | None
+    ) -> None:
         self.engine, self.tier, self.reason, self.runs, self._kept = engine, tier, reason, runs, kept
 
     def outputs(self, batch: PairBatch, interventions: InterventionSet, progress: float = 1.0) -> Outputs:

@@ -121,14 +121,17 @@ def train(
     logger: Any = False,
     run_dir: Path | None = None,
     callbacks: Sequence[Callback] = (),
+    ready: Prepared | None = None,
 ) -> Trained:
     """Train in place. With a `run_dir`, checkpoints go there and an interrupted run goes on where it stopped.
+
+    What the engine keeps of the data is collected here unless it is given as `ready`.
 
     Raises:
         NonFiniteLossError: loss or gradient is not finite; parameters keep their last good values.
     """
     began = time.perf_counter()
-    ready = prepared(engine, data, settings, objective.needs.runs, settings.progress)
+    ready = ready or prepared(engine, data, settings, objective.needs.runs, settings.progress)
     watching = list(callbacks)
     if validation is not None and settings.val_every:
         on_val = prepared(engine, validation, settings, objective.needs.runs)

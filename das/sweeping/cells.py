@@ -1,0 +1,182 @@
+"""The cells of a sweep, one by one: placed, trained, measured on validation pairs, beside their controls.
+
+One recording of the training pairs and one of the validation pairs serve all cells. Beside each cell stand the swap of
+the whole activation there (activation patching: no subspace of the site can do better by much) and a random subspace
+of equal rank.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, final
+
+from rich.progress import track
+
+from das.data.dataset import PairDataset
+from das.engine.recording import Recording
+from das.engine.tiers import Prepared
+from das.errors import CapabilityError, ConfigError, EngineError
+from das.interventions.sets import InterventionSet
+from das.methods.full_vector import full_vector
+from das.metrics.base import Metric, runs_of
+from das.objectives.base import Needs
+from das.sweeping.columns import Column, all_columns, described
+from das.sweeping.grid import Cell, Grid, recipe_of
+from das.training.controls.random_subspace import random_interchange
+from das.training.evaluate import evaluate
+from das.training.interchange import interchange_of
+from das.training.learn import check_trainable
+from das.training.loop import prepared, train
+from das.training.problem import Problem
+from das.training.recipe import Recipe
+from das.types import Site
+
+log = logging.getLogger("das.sweeping")
+
+FULL, RANDOM = "full_vector", "random_subspace"
+
+Row = dict[str, Any]
+
+
+@final
+class Cells:
+    """Data, recordings and controls that all cells share."""
+
+    def __init__(
+        self, problem: Problem, recipe: Recipe, grid: Grid, site: Site, metrics: Mapping[str, Metric], progress: bool
+    ) -> None:
+        self.problem, self.recipe, self.site, self.metrics, self.progress = problem, recipe, site, metrics, progress
+        layers = grid.depths(problem.view.n_layers)
+        first = replace(recipe, sites=(replace(site, layer=layers[0], positions="last", source_positions=None),))
+        placed = first.place(problem)
+        self.needs = recipe.objective.needs if placed.learned else Needs()
+        self.train = problem.dataset("train", placed, self.needs)
+        self.val = problem.dataset("val", interchange_of(placed))
+        if placed.learned:
+            check_trainable(placed, self.needs, self.train)
+        self.columns = self._columns(grid)
+        self.cells = list(grid.cells(layers, self.columns))
+        at = [(self.site_of(Cell(layer, 0, "last", None, 0)), layer) for layer in layers]
+        for where, _ in at:
+            problem.view.bind(where)  # says at once which layer does not exist
+        self._recordings = {
+            "train": self._record(self.train, at, self.needs) if placed.learned else None,
+            "val": self._record(self.val, at, Needs(runs=runs_of(metrics))),
+        }
+        self._controls: dict[tuple[int | None, str, int], Row] = {}
+
+    def run(self, file: Path | None) -> list[Row]:
+        """All cells that `file` does not have yet; each is appended to it when it is finished."""
+        done = {} if file is None else _finished(file)
+        rows = []
+        for cell in track(self.cells, "sites", disable=not self.progress, transient=True):
+            row = done.get(cell.key)
+            if row is None:
+                row = self.measure(cell)
+                log.info("layer %s, %s: %s", cell.layer, cell.positions, _short(row))
+                if file is not None:
+                    file.parent.mkdir(parents=True, exist_ok=True)
+                    with file.open("a") as out:
+                        out.write(json.dumps(row) + "\n")
+            rows.append(row)
+        return rows
+
+    def measure(self, cell: Cell) -> Row:
+        """One cell: placed, trained, measured on validation pairs."""
+        began, recipe = time.perf_counter(), recipe_of(self.recipe, self.site, cell)
+        placed = recipe.place(self.problem)
+        steps = 0
+        if placed.learned:
+            data = self.problem.moved(self.train, placed, self.needs.watch)
+            engine = self.problem.engine(placed, self.needs.watch)
+            quiet = replace(recipe.trainer, progress=False, val_every=0)
+            ready = self._ready("train", placed, data, self.needs)
+            steps = train(
+                placed, engine, data, recipe.objective, recipe.optimizer, quiet, seed=cell.seed, ready=ready
+            ).steps
+            placed.requires_grad_(False).eval()
+        swapped = interchange_of(placed)
+        row: Row = {
+            "layer": cell.layer, "component": self.site.component, "positions": cell.positions, "column": cell.column,
+            "text": self.columns[cell.column].text, "rank": cell.rank, "seed": cell.seed,
+            "dimension": swapped[0].dimension, **self._evaluated(swapped),
+        }  # fmt: skip
+        row |= self._beside(cell, swapped)
+        return {**row, "train/steps": steps, "train/seconds": round(time.perf_counter() - began, 3)}
+
+    def site_of(self, cell: Cell) -> Site:
+        """Where a cell is."""
+        return replace(self.site, layer=cell.layer, positions=cell.positions, source_positions=None)
+
+    def _beside(self, cell: Cell, swapped: InterventionSet) -> Row:
+        """Controls at the same site, measured once per site and rank."""
+        key = (cell.layer, cell.positions, swapped[0].dimension)
+        if key not in self._controls:
+            sets = {FULL: InterventionSet([(self.site_of(cell), full_vector(swapped[0].width))])}
+            with suppress(CapabilityError):
+                sets[RANDOM] = random_interchange(swapped)
+            found = {name: self._evaluated(x.to(self.problem.device)) for name, x in sets.items()}
+            self._controls[key] = {f"{name}/{k}": v for name, numbers in found.items() for k, v in numbers.items()}
+        return self._controls[key]
+
+    def _evaluated(self, swapped: InterventionSet) -> Row:
+        val = self.problem.moved(self.val, swapped)
+        ready = self._ready("val", swapped, val, Needs(runs=runs_of(self.metrics)))
+        return dict(evaluate(ready, val, swapped, self.metrics, self.problem.data.batch_size))
+
+    def _ready(self, split: str, placed: InterventionSet, data: PairDataset, needs: Needs) -> Prepared:
+        engine, recording = self.problem.engine(placed, needs.watch), self._recordings[split]
+        if recording is None:
+            return prepared(engine, data, self.recipe.trainer, needs.runs)
+        return recording.replay(engine)
+
+    def _record(self, data: PairDataset, at: Sequence[tuple[Site, int]], needs: Needs) -> Recording | None:
+        """One pass for all layers, or None where that is impossible or does not fit into memory."""
+        if self.recipe.trainer.tier in ("hooks", "prefix"):
+            return None
+        sets = [replace(self.recipe, sites=(site,)).place(self.problem) for site, _ in at]
+        sets = [interchange_of(x) if data is self.val else x for x in sets]
+        engines = [self.problem.engine(x, needs.watch) for x in sets]
+        budget = int(self.recipe.trainer.budget_gib * (1 << 30))
+        try:
+            return Recording(engines, data, runs=needs.runs, budget_bytes=budget, progress=self.progress)
+        except EngineError as error:
+            log.info("every site reads the data for itself: %s", error)
+            return None
+
+    def _columns(self, grid: Grid) -> list[Column]:
+        tokenizer = self.problem.tokenizer
+        decode: Callable[[int], str] = lambda token: str(tokenizer.decode([token]))  # noqa: E731
+        prompts = [p for data in (self.train, self.val) for e in data.encoded for p in (e.base, *e.sources.values())]
+        if isinstance(grid.positions, str):
+            return all_columns(prompts, decode)
+        found = described(grid.positions, prompts, decode)
+        if missing := sorted(set(grid.positions) - {c.positions for c in found}):
+            raise ConfigError(
+                "some prompts do not have these positions", got=", ".join(missing),
+                remedy="see `das show`, or use grid.positions=all",
+            )  # fmt: skip
+        return found
+
+
+def _finished(file: Path) -> dict[Any, Row]:
+    """Rows of an earlier part of the sweep; a last line cut off by a crash is dropped."""
+    found: dict[Any, Row] = {}
+    for line in file.read_text().splitlines() if file.is_file() else ():
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        found[row["layer"], row["positions"], row["rank"], row["seed"]] = row
+    return found
+
+
+def _short(row: Row) -> str:
+    numbers = {k: v for k, v in row.items() if isinstance(v, float) and "/" not in k}
+    return ", ".join(f"{k} {v:.3f}" for k, v in list(numbers.items())[:3])

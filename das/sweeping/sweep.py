@@ -1,0 +1,110 @@
+"""`sweep`: one method at every site, measured on validation pairs; the best site is measured on test pairs once."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from das.data.tokenize import Tokenizer
+from das.errors import ConfigError
+from das.methods import trained_by
+from das.metrics.base import Metric
+from das.objectives import objective as objective_named
+from das.objectives.base import Objective
+from das.sweeping.cells import Cells, Row
+from das.sweeping.grid import Cell, Grid, recipe_of
+from das.tasks.base import Task
+from das.training.fit import Fit, fit
+from das.training.measure import DEFAULT_METRICS
+from das.training.problem import Problem
+from das.training.recipe import Method
+from das.training.settings import FitSettings
+from das.types import Site
+
+log = logging.getLogger("das.sweeping")
+
+#: Cells as they are finished, one JSON object per line: what an interrupted sweep goes on from.
+CELLS = "cells.jsonl"
+
+
+@dataclass(frozen=True, repr=False)
+class Sweep:
+    """What `sweep` returns.
+
+    Attributes:
+        rows: one per cell: layer, component, positions, column, text, rank, seed, every metric on validation pairs
+            (also under "full_vector/" and "random_subspace/"), train/steps, train/seconds.
+        select: the metric that the best cell was picked by.
+        best: that cell's row.
+        fit: the method fitted again at the best site, measured on the test split beside all controls.
+    """
+
+    rows: Sequence[Row]
+    select: str
+    best: Row
+    fit: Fit
+
+    def __repr__(self) -> str:
+        return f"Sweep({len(self.rows)} cells, best {self.best['positions']} at layer {self.best['layer']})"
+
+
+def sweep(
+    model: nn.Module,
+    task: Task,
+    method: Method,
+    grid: Grid | None = None,
+    site: Site | None = None,
+    *,
+    objective: Objective | None = None,
+    settings: FitSettings | None = None,
+    tokenizer: Tokenizer | None = None,
+    metrics: Mapping[str, Metric] | None = None,
+    select: str = "iia_changed",
+    run_dir: str | Path | None = None,
+    notes: Mapping[str, Any] | None = None,
+) -> Sweep:
+    """Fit a method at every cell of a grid.
+
+    Args:
+        model, task, method, objective, settings, tokenizer, metrics, notes: as in `fit`; `full_vector` patches.
+        grid: all layers and all token positions by default.
+        site: component and heads of the sites; `block_output` by default.
+        select: metric on validation pairs that decides which site is the best; ties go to the smaller rank, then the
+            first.
+        run_dir: finished cells are kept there, and a sweep that was interrupted goes on.
+
+    Raises:
+        ConfigError: no cell reports the metric to select by.
+        DasError: bad input, before any training.
+    """
+    grid, site, settings = grid or Grid(), site or Site(0), settings or FitSettings()
+    metrics = metrics or DEFAULT_METRICS
+    problem = Problem(model, task, tokenizer, settings.data, settings.seed)
+    recipe = settings.recipe(method, site, False, objective or objective_named(trained_by(method)))
+    cells = Cells(problem, recipe, grid, site, metrics, progress=settings.trainer.progress)
+    rows = cells.run(None if run_dir is None else Path(run_dir) / CELLS)
+    best = _best(rows, select)
+    cell = Cell(best["layer"], best["column"], best["positions"], best["rank"], best["seed"])
+    chosen = recipe_of(recipe, site, cell)
+    log.info("best on validation pairs: %s at layer %s, %s %.3f", cell.positions, cell.layer, select, best[select])
+    final = replace(settings, seed=cell.seed)
+    told = {**(notes or {}), "chosen": f"{select} on validation pairs, of {len(rows)} cells"}
+    where = None if run_dir is None else Path(run_dir)
+    fitted = fit(
+        model, task, chosen.method, chosen.sites, objective=recipe.objective, settings=final, tokenizer=tokenizer,
+        metrics=metrics, run_dir=where, notes=told,
+    )  # fmt: skip
+    return Sweep(rows, select, best, fitted)
+
+
+def _best(rows: Sequence[Row], select: str) -> Row:
+    scored = [row for row in rows if row.get(select) is not None]
+    if not scored:
+        known = sorted(k for k, v in rows[0].items() if isinstance(v, float))
+        raise ConfigError("no cell reports the metric to select by", got=select, remedy=f"one of {', '.join(known)}")
+    return max(scored, key=lambda row: (row[select], -row["dimension"]))
