@@ -99,7 +99,7 @@ def _fitted(m: Tensor, y: Tensor, slope: bool, start: float) -> tuple[Tensor, fl
     side = [0.0, float(torch.tensor(scale).log()), 0.0]
     spread = float(y[m.argmax()] - y[m.argmin()]) / max(float(m.max() - m.min()), 1e-6)
     theta = torch.tensor([spread, float(y[m.abs().argmin()]), 0.0, *side, *side], dtype=torch.float64).requires_grad_()
-    optimizer = torch.optim.LBFGS([theta], max_iter=1000, tolerance_grad=1e-10, line_search_fn="strong_wolfe")
+    optimizer = torch.optim.LBFGS([theta], max_iter=300, tolerance_grad=1e-10, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
         optimizer.zero_grad()

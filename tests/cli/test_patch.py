@@ -37,10 +37,8 @@ def test_single_heads_noise_and_each_token(random_model: Path, run_das: Callable
     ("override", "words"),
     [
         ("layers=[7]", "layer does not exist"),
-        ("components=[blocks]", "unknown"),
         ("direction=back", "direction of patching"),
         ("heads=true", "heads"),
-        ("positions=[lst]", "unknown position"),
         ("n=0.5", "n must be an integer"),
     ],
 )

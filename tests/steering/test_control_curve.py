@@ -71,6 +71,6 @@ def test_planted_curves_are_recovered(slope):
 
 def test_noise_is_not_explained_and_too_few_points_are_refused():
     noise = torch.randn(49, generator=torch.Generator().manual_seed(0)).tolist()
-    assert fit_curve([i / 4 for i in range(-24, 25)], noise, slope=True).r2 < 0.6
+    assert fit_curve([i / 4 for i in range(-24, 25)], noise, slope=False).r2 < 0.6
     with pytest.raises(InputError, match="at least 10 factors"):
         fit_curve([1, 2, 3], [1.0, 2.0, 3.0], slope=True)
