@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -23,8 +23,33 @@ class Watched:
     mask: PositionMask
 
 
+class Reported:
+    """What placements reported under names of their own; a mixin of whatever holds `aux`."""
+
+    aux: tuple[Mapping[str, Tensor], ...]
+
+    def reported(self, name: str) -> list[Tensor]:
+        """What placements reported under a name, in order."""
+        return [aux[name] for aux in self.aux if name in aux]
+
+    def penalties(self, order: Sequence[int]) -> dict[str, Tensor]:
+        """Every reported penalty by name without its prefix: mean over the placements that share an intervention, then
+        the sum over distinct ones.
+
+        Args:
+            order: number of each placement's intervention (`InterventionSet.order`).
+        """
+        found: dict[str, Tensor] = {}
+        for i, aux in enumerate(self.aux):
+            for key, value in aux.items():
+                if key.startswith("penalty/"):
+                    name, share = key.removeprefix("penalty/"), value / list(order).count(order[i])
+                    found[name] = found[name] + share if name in found else share
+        return found
+
+
 @dataclass(frozen=True)
-class Outputs:
+class Outputs(Reported):
     """Logits of the intervened run and of frozen ones beside it.
 
     Attributes:
@@ -54,21 +79,20 @@ class Outputs:
             )
         return self.runs[name].detach()
 
-    def reported(self, name: str) -> list[Tensor]:
-        """What placements reported under a name, in order."""
-        return [aux[name] for aux in self.aux if name in aux]
 
-    def penalties(self, order: Sequence[int]) -> dict[str, Tensor]:
-        """Every reported penalty by name without its prefix: mean over the placements that share an intervention, then
-        the sum over distinct ones.
+@dataclass(frozen=True)
+class Headless(Reported):
+    """A run that stopped before the head: logits over a large vocabulary are made for a few label tokens at a time.
 
-        Args:
-            order: number of each placement's intervention (`InterventionSet.order`).
-        """
-        found: dict[str, Tensor] = {}
-        for i, aux in enumerate(self.aux):
-            for key, value in aux.items():
-                if key.startswith("penalty/"):
-                    name, share = key.removeprefix("penalty/"), value / list(order).count(order[i])
-                    found[name] = found[name] + share if name in found else share
-        return found
+    Attributes:
+        hidden: head inputs of the intervened run, (B, K, width).
+        runs: head inputs (B, K, width) of the frozen runs.
+        head: head inputs to logits.
+        aux, watched: as in `Outputs`.
+    """
+
+    hidden: Activation
+    runs: Mapping[FrozenRun, Activation]
+    head: Callable[[Tensor], Tensor]
+    aux: tuple[Mapping[str, Tensor], ...] = ()
+    watched: tuple[Watched, ...] = ()

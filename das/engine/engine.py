@@ -24,7 +24,7 @@ from das.errors import SiteError
 from das.interventions.base import Intervention
 from das.interventions.sets import InterventionSet, Placement
 from das.models.families import BoundSite, ModelView
-from das.outputs import FrozenRun, Outputs, Watched
+from das.outputs import FrozenRun, Headless, Outputs, Watched
 from das.types import Site
 
 
@@ -122,6 +122,32 @@ class Engine:
             state: the base up to the resume block; None runs the whole base through hooks.
             progress: share of training done.
         """
+        logits, aux, watched = self._intervened(batch, interventions, sources, state, progress, head=True)
+        runs = {name: self.head_logits(hidden) for name, hidden in sources.hidden.items()}
+        return Outputs(logits, runs, aux, watched)
+
+    def headless(
+        self,
+        batch: PairBatch,
+        interventions: InterventionSet,
+        sources: SourceState,
+        state: BaseState | None = None,
+        progress: float = 1.0,
+    ) -> Headless:
+        """Like `outputs`, but before the head: for losses that are computed a few label tokens at a time."""
+        hidden, aux, watched = self._intervened(batch, interventions, sources, state, progress, head=False)
+        return Headless(hidden, sources.hidden, lambda h: head_logits(self.view, h), aux, watched)
+
+    def _intervened(
+        self,
+        batch: PairBatch,
+        interventions: InterventionSet,
+        sources: SourceState,
+        state: BaseState | None,
+        progress: float,
+        head: bool,
+    ) -> tuple[Tensor, tuple[Mapping[str, Tensor], ...], tuple[Watched, ...]]:
+        """Logits or head inputs at the label positions, what parts reported, what is watched."""
         aux: list[Mapping[str, Tensor]] = [{} for _ in self.placements]
         origin = torch.zeros_like(batch.rows) if state is None else layout(batch).start
         visitors = [
@@ -134,14 +160,13 @@ class Engine:
         if state is None:
             with LOCK, spliced(list(zip(self.visited, visitors, strict=True))):
                 base = batch.base
-                logits = logits_at(self.view, columns, base.ids, base.mask, base.position_ids)
+                found = logits_at(self.view, columns, base.ids, base.mask, base.position_ids, head=head)
         else:
             residual, later = self._edit_entry(state.residual, visitors)
-            resumed = run_from(self.view, self.block, state, residual, columns, later)
+            resumed = run_from(self.view, self.block, state, residual, columns, later, head=head)
             assert resumed is not None
-            logits = resumed
-        runs = {name: self.head_logits(hidden) for name, hidden in sources.hidden.items()}
-        return Outputs(logits, runs, tuple(aux), tuple(seen[i] for i in watch))
+            found = resumed
+        return found, tuple(aux), tuple(seen[i] for i in watch)
 
     @torch.no_grad()
     def head_logits(self, hidden: Tensor) -> Tensor:

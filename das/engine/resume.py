@@ -90,6 +90,7 @@ def run_from(
     label_positions: Int[Tensor, "batch label"] | None,
     visits: Visits = (),
     cache: DynamicCache | None = None,
+    head: bool = True,
 ) -> Tensor | None:
     """Run blocks >= `block` on the suffix, `residual` entering the first of them.
 
@@ -97,9 +98,10 @@ def run_from(
         label_positions: suffix columns (B, K) whose logits are wanted; None stops before the final norm.
         visits: visitors at sites inside these blocks.
         cache: a cache to collect keys and values in; otherwise the state's own prefix is used.
+        head: False stops before the head.
 
     Returns:
-        Logits (B, K, V), or None.
+        Logits (B, K, V), or without the head its inputs (B, K, width), or None.
     """
     mask = torch.cat([state.prefix_mask, state.suffix_mask], 1)
     if cache is None and state.keys:
@@ -114,7 +116,7 @@ def run_from(
             stack.enter_context(spliced(stop))
             call(view, state.ids, mask, state.positions, cache)
         else:
-            return logits_at(view, label_positions, state.ids, mask, state.positions, cache)
+            return logits_at(view, label_positions, state.ids, mask, state.positions, cache, head)
     return None
 
 
@@ -125,10 +127,18 @@ def logits_at(
     mask: Tensor,
     positions: Tensor,
     cache: DynamicCache | None = None,
+    head: bool = True,
 ) -> Float[Tensor, "batch label vocab"]:
-    """Logits at the given columns of each row only; the head never sees the other tokens."""
-    with replaced_input(view.head, lambda hidden: gather_positions(hidden, columns)):
-        return call(view, ids, mask, positions, cache).logits
+    """Logits at the given columns of each row only; the head never sees the other tokens, nor any without `head`."""
+    kept: list[Tensor] = []
+
+    def wanted(hidden: Tensor) -> Tensor:
+        kept.append(gather_positions(hidden, columns))
+        return kept[0] if head else kept[0][:, :0]
+
+    with replaced_input(view.head, wanted):
+        logits = call(view, ids, mask, positions, cache).logits
+    return logits if head else kept[0]
 
 
 def head_logits(view: ModelView, hidden: Float[Tensor, "batch label width"]) -> Float[Tensor, "batch label vocab"]:

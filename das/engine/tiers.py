@@ -16,13 +16,13 @@ from rich.progress import track
 from torch import nn
 
 from das.batch import PairBatch
-from das.engine.engine import Engine
+from das.engine.engine import Engine, SourceState
 from das.engine.kept import TIERS, Extent, Kept, PairData, Stored, Tier
-from das.engine.resume import base_state
+from das.engine.resume import BaseState, base_state
 from das.errors import UnknownChoiceError
 from das.interventions.sets import InterventionSet
 from das.models.layouts import LAYOUTS
-from das.outputs import FrozenRun, Outputs
+from das.outputs import FrozenRun, Headless, Outputs
 
 logger = logging.getLogger("das.engine")
 
@@ -38,13 +38,24 @@ class Prepared:
 
     def outputs(self, batch: PairBatch, interventions: InterventionSet, progress: float = 1.0) -> Outputs:
         """Intervened logits (and target logits) of a batch of the prepared dataset, with gradients."""
+        return self.engine.outputs(batch, interventions, *self._constant(batch), progress)
+
+    def headless(self, batch: PairBatch, interventions: InterventionSet, progress: float = 1.0) -> Headless:
+        """The same before the head."""
+        return self.engine.headless(batch, interventions, *self._constant(batch), progress)
+
+    def logits_per_token(self, batch: PairBatch) -> int:
+        """Numbers that one label token of every row makes: rows x vocabulary."""
+        return len(batch.rows) * int(getattr(self.engine.view.head, "out_features", 0))
+
+    def _constant(self, batch: PairBatch) -> tuple[SourceState, BaseState | None]:
+        """What does not depend on the interventions."""
         if self._kept is None:
-            return self.engine.outputs(batch, interventions, self.engine.sources(batch, self.runs), None, progress)
-        sources = self._kept.sources(batch)
-        state = (
-            self._kept.state(batch) if self.tier == "all" else base_state(self.engine.view, self.engine.block, batch)
+            return self.engine.sources(batch, self.runs), None
+        view, block = self.engine.view, self.engine.block
+        return self._kept.sources(batch), (
+            self._kept.state(batch) if self.tier == "all" else base_state(view, block, batch)
         )
-        return self.engine.outputs(batch, interventions, sources, state, progress)
 
     @property
     def nbytes(self) -> int:

@@ -31,11 +31,13 @@ class Needs:
         rows: the kind of data, see `das.types.Rows`.
         runs: frozen runs whose logits it looks at.
         watch: sites whose activations in the intervened run it looks at.
+        tokenwise: it is a mean over label tokens, each of which it looks at alone: a few can be done at a time.
     """
 
     rows: Rows = "pairs"
     runs: frozenset[FrozenRun] = frozenset()
     watch: tuple[Site, ...] = ()
+    tokenwise: bool = False
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ class CounterfactualCE:
     """Cross-entropy of the counterfactual label's tokens under the intervened run."""
 
     def __init__(self, rows: Rows = "pairs") -> None:
-        self.needs = Needs(rows)
+        self.needs = Needs(rows, tokenwise=True)
 
     def __call__(self, outputs: Outputs, batch: PairBatch) -> Loss:
         """The loss of one batch."""

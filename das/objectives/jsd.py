@@ -34,7 +34,7 @@ class JSD:
     """JS divergence between the intervened and the counterfactual next-token distributions."""
 
     def __init__(self, rows: Rows = "contrasts") -> None:
-        self.needs = Needs(rows, frozenset({"target"}))
+        self.needs = Needs(rows, frozenset({"target"}), tokenwise=True)
 
     def __call__(self, outputs: Outputs, batch: PairBatch) -> Loss:
         """The loss of one batch."""

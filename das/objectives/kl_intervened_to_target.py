@@ -23,7 +23,7 @@ class KLIntervenedToTarget:
     """KL(p_intervened ‖ p_target) over the vocabulary."""
 
     def __init__(self, rows: Rows = "contrasts") -> None:
-        self.needs = Needs(rows, frozenset({"target"}))
+        self.needs = Needs(rows, frozenset({"target"}), tokenwise=True)
 
     def __call__(self, outputs: Outputs, batch: PairBatch) -> Loss:
         """The loss of one batch."""

@@ -23,7 +23,7 @@ class KLTargetToIntervened:
     """KL(p_target ‖ p_intervened) over the vocabulary."""
 
     def __init__(self, rows: Rows = "contrasts") -> None:
-        self.needs = Needs(rows, frozenset({"target"}))
+        self.needs = Needs(rows, frozenset({"target"}), tokenwise=True)
 
     def __call__(self, outputs: Outputs, batch: PairBatch) -> Loss:
         """The loss of one batch."""

@@ -20,7 +20,7 @@ class LMLoss:
     """Cross-entropy of the response's tokens under the intervened run."""
 
     def __init__(self, rows: Rows = "elicit") -> None:
-        self.needs = Needs(rows)
+        self.needs = Needs(rows, tokenwise=True)
 
     def __call__(self, outputs: Outputs, batch: PairBatch) -> Loss:
         """The loss of one batch."""

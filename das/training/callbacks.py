@@ -15,6 +15,7 @@ from das.engine.tiers import Prepared
 from das.interventions.sets import InterventionSet
 from das.objectives.base import Objective, with_factors
 from das.training.evaluate import batches, evaluating
+from das.training.loss import loss_of
 
 log = logging.getLogger("das.training")
 
@@ -56,7 +57,7 @@ class ValidationLoss(Callback):
         with evaluating(self.interventions):
             for batch in batches(self.data, self.batch_size, self.prepared.engine):
                 batch = with_factors(self.objective, batch)
-                loss = self.objective(self.prepared.outputs(batch, self.interventions), batch)
+                loss, _reported = loss_of(self.objective, self.prepared, batch, self.interventions)
                 total, count = total + float(loss.total) * loss.count, count + loss.count
         pl_module.log("val/loss", total / max(count, 1), prog_bar=True)
 

@@ -4,7 +4,7 @@ outside of torch's module tree, so checkpoints stay small and Lightning never mo
 
 from __future__ import annotations
 
-from typing import Any, Protocol, final, runtime_checkable
+from typing import Any, final
 
 import pytorch_lightning as pl
 import torch
@@ -13,18 +13,9 @@ from das.batch import PairBatch
 from das.errors import NonFiniteLossError
 from das.interventions.sets import InterventionSet
 from das.objectives.base import Objective, with_factors
-from das.outputs import Outputs
 from das.seeding import seeded
+from das.training.loss import Runner, loss_of
 from das.training.optim import Optimizer
-
-
-@runtime_checkable
-class Runner(Protocol):
-    """Runs interventions on a batch: `das.engine.tiers.Prepared` for language models, a few lines for anything else."""
-
-    def outputs(self, batch: PairBatch, interventions: InterventionSet, progress: float) -> Outputs:
-        """Logits of the intervened (and of frozen) runs at the label positions, with gradients to the interventions."""
-        ...
 
 
 @final
@@ -73,8 +64,8 @@ class InterventionModule(pl.LightningModule):
         """Loss of one batch, summed over what it counts; `on_before_optimizer_step` makes means of it."""
         batch = with_factors(self.objective, batch)
         with seeded(self._seed * 1_000_003 + self.global_step * 1_009 + batch_idx):
-            outputs = self._train.outputs(batch, self.interventions, self.progress)
-        loss, penalties = self.objective(outputs, batch), outputs.penalties(self.interventions.order)
+            loss, outputs = loss_of(self.objective, self._train, batch, self.interventions, self.progress)
+        penalties = outputs.penalties(self.interventions.order)
         total = sum(penalties.values(), start=loss.total)
         self._refuse_non_finite(total, "loss")
         for name, value in loss.parts.items():

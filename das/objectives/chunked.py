@@ -1,0 +1,86 @@
+"""A tokenwise loss a few label tokens at a time: no tensor of all label tokens x vocabulary ever exists.
+
+Head, loss and the gradient with respect to the head's inputs are computed chunk by chunk in the forward pass; the
+backward pass only scales that gradient. Exact, and the head runs as often as without chunks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from das.batch import PairBatch
+from das.objectives.base import Loss, Objective
+from das.outputs import Headless, Outputs
+from das.shapes import Activation
+
+#: Numbers (rows x tokens x vocabulary) of one chunk; losses make several tensors of that size.
+CHUNK = 1 << 21
+
+
+def chunked(objective: Objective, outputs: Headless, batch: PairBatch, columns: int) -> Loss:
+    """What `objective` says of all label tokens, computed for `columns` of each row at a time.
+
+    Args:
+        objective: one whose `needs` say that it is tokenwise.
+        outputs: a run that stopped before the head.
+        batch: as for the objective.
+        columns: label tokens per chunk.
+    """
+    count = int(batch.label_mask.sum())
+    parts: dict[str, Tensor] = {}
+
+    def share(hidden: Tensor, start: int) -> Tensor:
+        """A chunk's part of the mean."""
+        at = slice(start, start + columns)
+        some = replace(
+            batch, label_positions=batch.label_positions[:, at], label_ids=batch.label_ids[:, at],
+            label_mask=batch.label_mask[:, at],
+            target_positions=None if batch.target_positions is None else batch.target_positions[:, at],
+        )  # fmt: skip
+        with torch.no_grad():
+            runs = {name: outputs.head(h[:, at]) for name, h in outputs.runs.items()}
+        loss = objective(Outputs(outputs.head(hidden), runs, outputs.aux, outputs.watched), some)
+        weight = loss.count / max(count, 1)
+        _add(parts, loss.parts, weight)
+        return loss.total * weight
+
+    total = _Chunks.apply(outputs.hidden, share, columns)
+    return Loss(total, count, parts)
+
+
+@final
+class _Chunks(torch.autograd.Function):
+    """Sum over chunks of the label axis, and its gradient in the same pass."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: Activation, share: Callable[[Tensor, int], Tensor], columns: int
+    ) -> Float[Tensor, ""]:
+        total, gradient = hidden.new_zeros((), dtype=torch.float32), torch.zeros_like(hidden)
+        for start in range(0, hidden.shape[1], columns):
+            with torch.enable_grad():
+                some = hidden[:, start : start + columns].detach().requires_grad_()
+                loss = share(some, start)
+            if ctx.needs_input_grad[0]:
+                [gradient[:, start : start + columns]] = torch.autograd.grad(loss, some)
+            total = total + loss.detach()
+        ctx.save_for_backward(gradient)
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None]:
+        [gradient] = ctx.saved_tensors
+        return gradient * upstream.to(gradient.dtype), None, None
+
+
+def _add(parts: dict[str, Tensor], more: Mapping[str, Tensor], weight: float) -> None:
+    for name, value in more.items():
+        parts[name] = parts.get(name, torch.zeros_like(value)) + weight * value
