@@ -25,7 +25,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"artifacts", "estimators"}),  # describe interventions and the model they belong to; fit them
     frozenset({"engine", "objectives", "metrics", "data", "methods"}),
     frozenset({"training", "steering", "patching", "diagnostics", "reports"}),
-    frozenset({"folding", "sweeping"}),  # writes into weights what steering would do; trains many times
+    frozenset({"folding", "sweeping", "bench"}),  # writes into weights what steering would do; trains many times
     frozenset({"cli"}),
 )
 #: The vocabulary is one package spread over files, so its modules may import one another (without cycles).

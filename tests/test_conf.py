@@ -97,7 +97,7 @@ def test_every_choice_composes_with_all_others_at_their_defaults(group: str, nam
     assert OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
 
 
-@pytest.mark.parametrize("config", ["train", "show", "sweep", "eval", "steer", "patch"])
+@pytest.mark.parametrize("config", ["train", "show", "sweep", "eval", "steer", "patch", "bench"])
 def test_every_primary_configuration_composes(config: str) -> None:
     assert composed(config)
 

@@ -13,6 +13,7 @@ COMMANDS: dict[str, str] = {
     "eval": "measure a saved subspace again, on its own task and model or on others",
     "patch": "put single activations of a clean run into a corrupted one, and see how much they carry",
     "steer": "continue prompts with and without a saved subspace",
+    "bench": "run the project's own benchmarks, about models in which the right answer is known, over seeds",
     "show": "show pairs of a task with the intervened tokens marked (loads no weights)",
     "validate": "compose a configuration and bind it to the model (loads no weights)",
     "ls": "list models, tasks, sites, interventions, objectives, metrics, ...",
@@ -50,6 +51,11 @@ das steer subspace=RUN prompts=FILE.txt out=FILE.json              one prompt pe
 
 Also: factor=2, value=[0.3] (raw coordinates), op=clamp|add|ablate, positions=all, max_new_tokens=40. A prompt is taken
 as typed: quotes, commas and braces mean nothing special.""",
+    "bench": """das bench mini
+das bench mini out=FILE.json seeds=3
+das bench mini only=[heq_hand,illusion] seeds=[0,7]
+
+The file holds every gate of every seed, held or not, and is written after each: the same command goes on with it.""",
     "show": "das show task=name_gender n=4 split=test\ndas show site=last model=hf model.path=FOLDER",
     "validate": "das validate experiment=cdas_name_gender model=hf model.path=FOLDER site.layer=7",
     "ls": "das ls\ndas ls tasks",

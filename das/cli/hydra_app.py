@@ -59,7 +59,7 @@ def launch(command: str, args: Sequence[str]) -> int:
     Raises:
         DasError: what the job raised, or what hydra found wrong, in this package's words.
     """
-    flags, given = _split(args)
+    flags, given = _split(args, command)
     flags, searched = _search_path(flags)
     multirun = any(flag in _MULTIRUN for flag in flags)
     config, jobs = primary(command), list[Job]()
@@ -178,13 +178,13 @@ def _here() -> bool:
     return HydraConfig.get().runtime.choices.get("hydra/launcher", "basic") == "basic"
 
 
-def _split(args: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Flags (with their values) and overrides, in whatever order they were typed."""
+def _split(args: Sequence[str], command: str) -> tuple[list[str], list[str]]:
+    """Flags (with their values) and overrides, in whatever order they were typed; `das bench mini` names a suite."""
     flags, given, rest = [], [], list(args)
     while rest:
         arg = rest.pop(0)
         if not arg.startswith("-"):
-            given.append(arg)
+            given.append(f"suite={arg}" if command == "bench" and "=" not in arg else arg)
             continue
         flags.append(arg)
         if arg in _WITH_VALUE and rest:

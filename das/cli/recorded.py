@@ -46,13 +46,14 @@ def notes(cfg: Config, model: ModelSettings) -> dict[str, Any]:
         "model": {"path": model.path, "revision": model.revision, "dtype": model.dtype},
         "task_settings": task,
         "metric_names": [str(name) for name in (cfg.get("metric") or {})],
-        "git_commit": _commit(),
-        "versions": {
-            "das": das.__version__,
-            "python": platform.python_version(),
-            **{n: version(n) for n in _LIBRARIES},
-        },
+        "git_commit": commit(),
+        "versions": versions(),
     }
+
+
+def versions() -> dict[str, str]:
+    """Of this package, of Python and of the libraries that numbers depend on."""
+    return {"das": das.__version__, "python": platform.python_version(), **{n: version(n) for n in _LIBRARIES}}
 
 
 def command() -> str:
@@ -140,14 +141,14 @@ def _refuse_code(node: Any) -> None:
         raise ArtifactError("the artifact's task settings hold an interpolation", got=node)
 
 
-def _commit() -> str | None:
+def commit() -> str | None:
     """The commit of the code, where it runs from a repository."""
     root = Path(das.__file__).resolve().parent.parent
     if not (root / ".git").exists():
         return None
     try:
-        command = ["git", "-C", str(root), "rev-parse", "HEAD"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+        asked = ["git", "-C", str(root), "rev-parse", "HEAD"]
+        done = subprocess.run(asked, capture_output=True, text=True, timeout=10, check=True)
         return done.stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None

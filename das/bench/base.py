@@ -1,0 +1,90 @@
+"""What a benchmark is, and how benchmarks are found: module NAME defines a `BENCH`, and NAME is the benchmark's name.
+
+A benchmark is run once per seed (of everything that is drawn or trained around the model it is about) and says what
+came out as gates: a number, and the bar that it must hold. A number without a bar is only reported.
+"""
+
+from __future__ import annotations
+
+import importlib
+import operator
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Protocol, runtime_checkable
+
+import das.bench as package
+from das.errors import InputError, UnknownChoiceError
+
+_HOLDS: dict[str, Callable[[Any, Any], bool]] = {"==": operator.eq, ">=": operator.ge, "<=": operator.le}
+#: Modules of this package that are no benchmarks.
+_OTHERS = {"base", "fits", "vectors"}
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A number and the bar it must hold.
+
+    Attributes:
+        name: what was measured, and where.
+        value: the number.
+        bar: comparisons that must all hold, e.g. ">= 0.98" or ">= 0.45, <= 0.55"; "" reports the number only.
+
+    Raises:
+        InputError: a bar that is no comparison.
+    """
+
+    name: str
+    value: float
+    bar: str = ""
+
+    def __post_init__(self) -> None:
+        _ = self.held
+
+    @property
+    def held(self) -> bool | None:
+        """Whether the value holds the bar, which NaN never does; None without a bar."""
+        return all(_holds(self.value, part) for part in self.bar.split(",")) if self.bar else None
+
+
+@runtime_checkable
+class Bench(Protocol):
+    """A benchmark.
+
+    Attributes:
+        title: one line for people.
+    """
+
+    @property
+    def title(self) -> str: ...  # noqa: D102
+
+    def run(self, seed: int) -> list[Gate]:
+        """Gates under names that do not depend on the seed."""
+        ...
+
+
+@cache
+def names() -> tuple[str, ...]:
+    """All benchmarks; finding them imports none."""
+    return tuple(sorted({info.name for info in pkgutil.iter_modules(package.__path__)} - _OTHERS))
+
+
+def bench(name: str) -> Bench:
+    """The benchmark of that name.
+
+    Raises:
+        UnknownChoiceError: there is none.
+    """
+    if name not in names():
+        raise UnknownChoiceError("benchmark", name, names())
+    found: Bench = importlib.import_module(f"{package.__name__}.{name}").BENCH
+    return found
+
+
+def _holds(value: float, bar: str) -> bool:
+    sign, _, number = bar.strip().partition(" ")
+    try:
+        return _HOLDS[sign](value, float(number))
+    except (KeyError, ValueError) as error:
+        raise InputError("this is no bar", got=bar, remedy='write ">= 0.98", "<= 0.05" or "== 0"') from error
