@@ -37,6 +37,21 @@ class Context:
     source_masks: Mapping[str, Bool[Tensor, "batch source"]] = field(default_factory=dict)
     progress: float = 1.0
 
+    @classmethod
+    def of_tokens(
+        cls,
+        *,
+        token_mask: PositionMask | None,
+        position_ids: Index,
+        prompt_mask: PositionMask,
+        factor: Float[Tensor, " batch"] | None,
+        per_row: Mapping[str, Tensor],
+        source_masks: Mapping[str, Bool[Tensor, "batch source"]],
+        progress: float,
+    ) -> Context:
+        """The context of an edit within a model's forward: all is said, so that no part takes a response for prompt."""
+        return cls(token_mask, position_ids, prompt_mask, factor, per_row, source_masks, progress)
+
     def visible(self, h: Activation) -> PositionMask:
         """Which positions of the activations are real and belong to the prompt, (B, P)."""
         seen = torch.ones(h.shape[:2], dtype=torch.bool, device=h.device)

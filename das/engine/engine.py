@@ -203,7 +203,7 @@ class Engine:
     ) -> Visitor:
         write = batch.writes[i]
         where = _moved(write, origin)
-        ctx = Context(
+        ctx = Context.of_tokens(
             token_mask=write.mask, position_ids=batch.base.position_ids.gather(1, write.index),
             prompt_mask=write.index <= batch.label_positions[:, :1], factor=batch.factor,
             per_row=batch.per_row, source_masks={n: p.mask for n, p in batch.reads[i].items()}, progress=progress,

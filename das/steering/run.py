@@ -168,11 +168,10 @@ class Run:
     def _context(self, selection: Selection, h: Tensor) -> Context:
         mask, device = selection.mask, h.device
         factor = None if self._factor is None else expand_rows(self._factor.to(device), h.shape[0], "factors")
-        return Context(
-            token_mask=None if mask is None else mask.to(device),
-            position_ids=selection.positions.to(device),
-            factor=factor,
-        )
+        return Context.of_tokens(
+            token_mask=None if mask is None else mask.to(device), position_ids=selection.positions.to(device),
+            prompt_mask=selection.prompt.to(device), factor=factor, per_row={}, source_masks={}, progress=1.0,
+        )  # fmt: skip
 
     def _edit(self, i: int, device: torch.device) -> Prompted:
         """The edit, moved to where its site turns out to be."""

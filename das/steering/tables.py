@@ -7,7 +7,7 @@ position grammar: prompt positions one by one, and all later ones by its last co
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Int
@@ -27,15 +27,21 @@ class Table:
     Attributes:
         selected: (rows, N + 1); the last column stands for every position from N on.
         after: whether the positions after the prompt are selected: all (True), none (False), or it varies (None).
+        lengths: how long the prompts are, (rows,); 0 where only what comes after them is looked up.
     """
 
     selected: Bool[Tensor, "prompts positions"]
     after: bool | None
+    lengths: Int[Tensor, " prompts"]
 
     def at(self, positions: Int[Tensor, "batch tokens"]) -> Bool[Tensor, "batch tokens"]:
         """Whether each position is selected; rows that are a multiple of the table's repeat it in place."""
         table = expand_rows(self.selected.to(positions.device), positions.shape[0], "prompts")
         return table.gather(1, positions.clamp(0, table.shape[1] - 1))
+
+    def of_prompt(self, positions: Int[Tensor, "batch tokens"]) -> Bool[Tensor, "batch tokens"]:
+        """Whether each position belongs to the prompt, not to what comes after it."""
+        return positions < expand_rows(self.lengths.to(positions.device), positions.shape[0], "prompts")[:, None]
 
 
 @dataclass(frozen=True)
@@ -46,29 +52,33 @@ class Selection:
         index: (B, P) columns, or None for all of them.
         mask: (B, P) which entries are to be edited, or None for all.
         positions: (B, P) their real positions.
+        prompt: (B, P) which of them belong to the prompt.
     """
 
     index: Tensor | None
     mask: Tensor | None
     positions: Tensor
+    prompt: Tensor
 
 
 def select(table: Table, call: Call) -> Selection | None:
     """The columns of this call that the table selects, pads never; None where there are none."""
+    positions = call.positions
     if call.decoding and table.after is not None:
-        return Selection(None, None, call.positions) if table.after else None
-    chosen = table.at(call.positions)
+        return Selection(None, None, positions, table.of_prompt(positions)) if table.after else None
+    chosen = table.at(positions)
     if call.valid is not None:
         chosen = chosen & call.valid
     if call.tokens == 1:  # no question to the device in the middle of decoding
-        return Selection(None, chosen, call.positions)
+        return Selection(None, chosen, positions, table.of_prompt(positions))
     most = int(chosen.sum(1).max())
     if most == 0:
         return None
     if bool(chosen.all()):
-        return Selection(None, None, call.positions)
+        return Selection(None, None, positions, table.of_prompt(positions))
     index = chosen.int().argsort(dim=1, descending=True, stable=True)[:, :most]
-    return Selection(index, chosen.gather(1, index), call.positions.gather(1, index))
+    positions = positions.gather(1, index)
+    return Selection(index, chosen.gather(1, index), positions, table.of_prompt(positions))
 
 
 def tabulate(
@@ -86,14 +96,16 @@ def tabulate(
         row[single] = True
         if tail is not None:
             row[tail:] = True
-    return Table(selected.to(device), _after(chosen, prompts))
+    lengths = torch.tensor([len(p) for p in prompts])
+    return Table(selected.to(device), _after(chosen, prompts), lengths.to(device))
 
 
 def without_prompt(spec: PositionSpec, prefix: int, device: torch.device) -> Table:
-    """The table of a spec that needs no prompt, for rows of which only the protected prefix is known."""
+    """The table of a spec that needs no prompt, for rows that go on after a prompt of unknown length."""
     assert not spec.needs_prompt
     long_enough = (0,) * (1 + max(prefix, *spec.numbers, 0))
-    return tabulate(spec, [EncodedPrompt(long_enough, (), prefix, "", {})], device)
+    table = tabulate(spec, [EncodedPrompt(long_enough, (), prefix, "", {})], device)
+    return replace(table, lengths=torch.zeros_like(table.lengths))
 
 
 def _after(chosen: Sequence[tuple[list[int], int | None]], prompts: Sequence[EncodedPrompt]) -> bool | None:

@@ -9,6 +9,7 @@ from das.data.encode import Encoder
 from das.data.positions import parse_positions, resolve
 from das.data.tokenize import EncodedPrompt
 from das.errors import InputError, PositionError
+from das.methods.hypersteer import hypersteer
 from das.steering.steer import steer
 from das.steering.tables import tabulate
 from das.types import Prompt, Site
@@ -256,6 +257,22 @@ def test_bound_prompts_know_where_a_response_begins(llama, make_subspace, tokeni
             llama.generate(**padded(tokenizer, [*prompts, "Tim"]), max_new_tokens=1, do_sample=False)
         with pytest.raises(InputError, match="not the prompt"):
             llama.generate(**padded(tokenizer, prompts[::-1]), max_new_tokens=1, do_sample=False)
+
+
+def test_a_hypernetwork_is_not_shown_the_answer(llama, make_subspace, tokenizer, generated):
+    """Whatever is read after the prompt, the vector of a prompt is the one that `generate` steers with."""
+    subspace = make_subspace(llama, make=lambda width, rank: hypersteer(width, hidden=8, layers=1, heads=2))
+    told = {"concept": "a red dog", "tokenizer": tokenizer}
+    with steer(llama, subspace, 5.0, prompts=TEXTS, **told):
+        first, *others = (
+            llama(**padded(tokenizer, [t + end for t in TEXTS]), output_hidden_states=True).hidden_states[2][:, :-2]
+            for end in (" he went", " she saw", " big big")
+        )
+    assert all(torch.allclose(first, other, atol=1e-6) for other in others)
+    assert not torch.allclose(first, llama(**padded(tokenizer), output_hidden_states=True).hidden_states[2], atol=0.1)
+    with steer(llama, subspace, 5.0, **told):
+        cached, whole = (generated(llama, padded(tokenizer), use_cache=use) for use in (True, False))
+    same(cached, whole)
 
 
 def test_marks_find_what_the_finder_does_not_know(llama, make_subspace, tokenizer):
