@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from das.errors import CapabilityError
+from das.errors import CapabilityError, ConfigError
 from das.shapes import Activation, Index, PositionMask
 
 
@@ -73,5 +73,14 @@ class Context:
         return self.per_row[name]
 
     def with_rows(self, more: Mapping[str, Tensor]) -> Context:
-        """The same context knowing more of its rows."""
+        """The same context knowing more of its rows.
+
+        Raises:
+            ConfigError: something is known under one of these names.
+        """
+        if twice := set(more) & set(self.per_row):
+            raise ConfigError(
+                "a conditioner gives what the batch says of its rows already", got=str(sorted(twice)),
+                remedy="give one of the two another name",
+            )  # fmt: skip
         return replace(self, per_row={**self.per_row, **more})

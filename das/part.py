@@ -23,9 +23,11 @@ class Part(nn.Module, ABC):
 
     Attributes:
         scope: whether positions of a row interact.
+        wants: names of what a conditioner has to know of every row for it.
     """
 
     scope: Scope = "token"
+    wants: tuple[str, ...] = ()
 
     @abstractmethod
     def params(self) -> dict[str, Any]:

@@ -24,10 +24,12 @@ class Conditioner(Part, ABC):
 
     Attributes:
         sources: names of the sources it needs, of which it is given all tokens of the prompt.
+        gives: names of what it makes of every row.
     """
 
     scope = "sequence"
     sources: tuple[str, ...] = ()
+    gives: tuple[str, ...] = ()
 
     @abstractmethod
     def forward(self, h: Activation, sources: Mapping[str, SourceActivation], ctx: Context) -> ConditionerResult:

@@ -46,13 +46,15 @@ class HyperAlignment(Conditioner):
         weight: of the penalty at the end of training.
     """
 
+    sources = (CONCEPT,)
+    gives = ("householder", "assignment")
+
     def __init__(
         self, width: int, hidden: int = 64, layers: int = 2, heads: int = 4, source: str = SOURCE, weight: float = 1.0
     ) -> None:
         super().__init__()
         self.width, self.hidden, self.layers, self.heads = width, hidden, layers, heads
         self.source, self.weight = source, weight
-        self.sources = (CONCEPT,)
         self.decoder = Decoder(width, hidden, layers, heads)
         self.householder = nn.Linear(hidden, width)
         self.base, self.base_concept = nn.Linear(width, hidden), nn.Linear(hidden, hidden, bias=False)

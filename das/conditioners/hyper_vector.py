@@ -32,6 +32,7 @@ class HyperVector(Conditioner):
     """
 
     sources = (CONCEPT,)
+    gives = ("vector",)
 
     def __init__(self, width: int, hidden: int = 64, layers: int = 2, heads: int = 4, attends: bool = True) -> None:
         super().__init__()

@@ -23,6 +23,7 @@ class AssignedSwap(Edit):
 
     scope = "sequence"
     aligned = False
+    wants = ("assignment",)
 
     def __init__(self, source: str = SOURCE) -> None:
         super().__init__()

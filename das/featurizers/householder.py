@@ -28,6 +28,8 @@ class Householder(Featurizer):
         parametrization: how R is kept orthonormal.
     """
 
+    wants = ("householder",)
+
     def __init__(self, width: int, rank: int, parametrization: Parametrization = "retract") -> None:
         super().__init__()
         self.width, self.rank = width, rank

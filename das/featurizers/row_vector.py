@@ -20,6 +20,7 @@ class RowVector(Featurizer):
     """`das.featurizers.vector`, row by row."""
 
     rank = 1
+    wants = ("vector",)
 
     def __init__(self, width: int) -> None:
         super().__init__()

@@ -56,7 +56,7 @@ class Intervention(nn.Module):
         name: the method's name, for artifacts and messages.
 
     Raises:
-        ConfigError: a template that holds values.
+        ConfigError: a template that holds values, or a part that wants of every row what the conditioner does not give.
     """
 
     def __init__(
@@ -73,6 +73,7 @@ class Intervention(nn.Module):
         self.featurizer, self.edit, self.gate, self.conditioner = featurizer, edit, gate or All(), conditioner
         self.steering: Mapping[str, Edit] = standard_steering(featurizer.rank) if steering is None else dict(steering)
         self.name = name
+        self._check_wants()
         for op, template in self.steering.items():
             if any(bool(t.any()) for t in template.state_dict().values()):
                 raise ConfigError(
@@ -163,9 +164,25 @@ class Intervention(nn.Module):
         """The same parts without the conditioner, for contexts that hold its `rows` already."""
         return Intervention(self.featurizer, self.edit, self.gate, steering=self.steering, name=self.name)
 
+    def _check_wants(self) -> None:
+        if self.conditioner is None:  # a batch may say it
+            return
+        gives = set(self.conditioner.gives)
+        for part in self.modules():
+            if isinstance(part, Part) and (missing := set(part.wants) - gives):
+                raise ConfigError(
+                    f"{type(part).__name__} wants {sorted(missing)} of every row, which the conditioner does not give",
+                    got=f"{type(self.conditioner).__name__}, which gives {sorted(gives)}",
+                    remedy="use another conditioner, or name it in its `gives`",
+                )  # fmt: skip
+
     def _penalties(self) -> dict[str, Tensor]:
-        priced = [part for part in self.modules() if isinstance(part, Penalised)]
-        return {f"penalty/{k}": v for part in priced for k, v in part.penalties().items()}
+        summed: dict[str, Tensor] = {}
+        for part in self.modules():
+            for name, value in part.penalties().items() if isinstance(part, Penalised) else ():
+                key = f"penalty/{name}"
+                summed[key] = summed[key] + value if key in summed else value
+        return summed
 
     def invariants(self) -> dict[str, float]:
         """Violations of what must hold, by name; the largest where several parts state the same."""

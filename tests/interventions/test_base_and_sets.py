@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from das.conditioners.base import Conditioner, ConditionerResult
+from das.conditioners.hyper_vector import HyperVector
 from das.context import Context
 from das.edits.add import Add
 from das.edits.base import Edit, EditResult
@@ -20,6 +21,7 @@ from das.edits.zero import Zero
 from das.errors import CapabilityError, ConfigError
 from das.featurizers.identity import Identity
 from das.featurizers.rotation import Rotation
+from das.featurizers.row_vector import RowVector
 from das.gates.base import Gate
 from das.interventions.base import Intervention
 from das.interventions.sets import InterventionSet, Placement
@@ -199,6 +201,8 @@ def test_a_conditioner_speaks_to_all_parts():
 
     @final
     class Doubler(Conditioner):
+        gives = ("times",)
+
         def forward(self, h: Tensor, sources: Mapping[str, Tensor], ctx: Context) -> ConditionerResult:
             return {"times": torch.arange(len(h)).to(h)}, {"seen": h.mean()}
 
@@ -207,6 +211,8 @@ def test_a_conditioner_speaks_to_all_parts():
 
     @final
     class Times(Edit):
+        wants = ("times",)
+
         def forward(self, z: Tensor, h: Tensor, sources: Mapping[str, Tensor], ctx: Context) -> EditResult:
             return ctx.per_row["times"][:, None, None] * z, {}
 
@@ -216,6 +222,10 @@ def test_a_conditioner_speaks_to_all_parts():
     edited = Intervention(Identity(WIDTH), Times(), conditioner=Doubler())(h)
     assert torch.allclose(edited.activation, torch.arange(len(h))[:, None, None] * h, atol=1e-6)
     assert torch.equal(edited.aux["seen"], h.mean())
+    with pytest.raises(ConfigError, match=r"already.*'times'"):
+        Intervention(Identity(WIDTH), Times(), conditioner=Doubler())(h, ctx=Context(per_row={"times": h[:, 0, 0]}))
+    with pytest.raises(ConfigError, match=r"Times wants \['times'\] of every row.*HyperVector, which gives"):
+        Intervention(RowVector(WIDTH), Times(), conditioner=HyperVector(WIDTH, 8, 1, 2))
 
 
 def test_a_steering_template_that_holds_values_is_refused():

@@ -110,6 +110,15 @@ def test_nested_prices_are_paid():
     assert float(paid.detach()) == pytest.approx(2.0 * 4 * RANK)
 
 
+def test_prices_of_one_name_are_summed():
+    x = Intervention(Scaled(AnchoredRotation(WIDTH, RANK, weight=2.0)), Turned(RANK))
+    x.edit.more = AnchoredRotation(WIDTH, RANK, weight=1.0)
+    x.featurizer.inner[0].anchor.neg_()
+    x.edit.more.anchor.neg_()
+    paid = x(torch.zeros(1, 1, WIDTH)).aux["penalty/anchor"]
+    assert float(paid.detach()) == pytest.approx((2.0 + 1.0) * 4 * RANK)
+
+
 @pytest.mark.parametrize(
     ("stated", "worst"),
     [((0.5, 2.0, 1.0), 2.0), ((NAN, 2.0), NAN), ((2.0, NAN), NAN)],
