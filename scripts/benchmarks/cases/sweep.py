@@ -1,0 +1,86 @@
+"""A sweep of 8 layers x the last 4 positions x 3 seeds against a loop of pyvene runs, recording included.
+
+pyvene's time is its median step times the number of steps: it has nothing to share between runs. A second setting has
+positions 16, 32, 48 and 63.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from das.batch import PairBatch
+from das.engine.engine import Engine
+from das.engine.recording import Recording
+from das.interventions.sets import InterventionSet
+from das.methods.das import das
+from das.types import Site
+from scripts.benchmarks.harness import Result, same
+from scripts.benchmarks.setting import (
+    BATCH,
+    LAYERS,
+    RANK,
+    TOKENS,
+    WIDTH,
+    AtPosition,
+    Ours,
+    Pyvene,
+    llama,
+    low_rank,
+    rotation_gradients,
+)
+
+BAR = ">= 40; >= 6 for positions 16, 32, 48, 63"
+SEEDS, STEPS, PEER_STEPS = 3, 50, 10
+
+
+def run() -> Result:
+    """Assert equality at one cell, then time both settings."""
+    model = llama()
+    first = AtPosition(TOKENS - 1)
+    batch = first.collate(range(BATCH))
+    theirs = Pyvene(model, low_rank(), batch, layer=0)
+    errors = same(**rotation_gradients(theirs, _cells(model, [0], [TOKENS - 1], 1)[0][0]))
+    seconds = []
+    for i in range(PEER_STEPS + 2):
+        began = time.perf_counter()
+        theirs.step()
+        if i >= 2:
+            seconds.append(time.perf_counter() - began)
+    step = statistics.median(seconds)
+    late, spread = (_ratio(model, positions, step) for positions in (range(TOKENS - 4, TOKENS), (16, 32, 48, 63)))
+    notes = {"cells": late[2], "steps_per_cell": STEPS, "das_seconds": round(late[1], 2), "spread_ratio": spread[0],
+             "spread_seconds": round(spread[1], 2), "peer_step_ms": 1e3 * step}  # fmt: skip
+    return Result(late[0], notes=notes, **errors)
+
+
+def _ratio(model: nn.Module, positions: object, peer_step: float) -> tuple[float, float, int]:
+    """Peer's seconds / ours, ours, number of cells."""
+    began = time.perf_counter()
+    cells, _ = _cells(model, range(LAYERS), positions, SEEDS)
+    for cell in cells:
+        for _ in range(STEPS):
+            cell.step()
+    ours = time.perf_counter() - began
+    return peer_step * STEPS * len(cells) / ours, ours, len(cells)
+
+
+def _cells(model: nn.Module, layers: object, positions: object, seeds: int) -> tuple[list[Ours], Recording]:
+    """Every cell ready to be trained, from one recording."""
+    engines = {n: Engine(model, InterventionSet([(Site(n), das(WIDTH, RANK))]).placements) for n in layers}
+    data = AtPosition(TOKENS - 1)
+    recording = Recording(list(engines.values()), data)
+    batches: dict[int, PairBatch] = {p: replace(data, position=p).collate(range(BATCH)) for p in positions}
+    cells = []
+    for layer, engine in engines.items():
+        for position in positions:
+            for seed in range(seeds):
+                torch.manual_seed(seed)
+                placed = InterventionSet([(Site(layer), das(WIDTH, RANK))])
+                optimizer = torch.optim.AdamW(placed.parameters(), lr=1e-3, weight_decay=0)
+                cells.append(Ours(recording.replay(engine), placed, batches[position], optimizer))
+    return cells, recording

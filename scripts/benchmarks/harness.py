@@ -1,0 +1,117 @@
+"""Two sides of a benchmark in one process, alternately: times, FLOPs, peak memory, and their ratios."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+#: What loss and gradient may differ by, relative, before anything is timed.
+TOLERANCE = 1e-4
+
+Side = Callable[[], Any]
+
+
+@dataclass(frozen=True)
+class Result:
+    """One benchmark.
+
+    Attributes:
+        ratio: peer / das, of wall time; median of paired ratios.
+        iqr: interquartile range of the paired ratios.
+        flop_ratio, memory_ratio: peer / das of counted FLOPs; das / peer of peak memory above the start.
+        grad_rel_err, loss_rel_err: of das against the peer, before timing.
+        peer_ms, das_ms: medians.
+        notes: whatever else was measured.
+    """
+
+    ratio: float
+    iqr: tuple[float, float] | None = None
+    flop_ratio: float | None = None
+    memory_ratio: float | None = None
+    grad_rel_err: float | None = None
+    loss_rel_err: float | None = None
+    peer_ms: float | None = None
+    das_ms: float | None = None
+    notes: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
+
+
+def compare(peer: Side, ours: Side, steps: int = 10, warmup: int = 2, **known: Any) -> Result:
+    """Time both sides alternately, then count FLOPs and peak memory of one step of each."""
+    times: tuple[list[float], list[float]] = ([], [])
+    for i in range(steps + warmup):
+        for side, kept in zip((peer, ours), times, strict=True):
+            began = time.perf_counter()
+            side()
+            if i >= warmup:
+                kept.append(time.perf_counter() - began)
+    ratio, iqr = paired(*times)
+    flops, memory = [flops_of(side) for side in (peer, ours)], [peak_of(side) for side in (peer, ours)]
+    medians = [1e3 * statistics.median(kept) for kept in times]
+    return Result(
+        ratio, iqr, flops[0] / max(flops[1], 1), memory[1] / max(memory[0], 1), peer_ms=medians[0], das_ms=medians[1],
+        **known,
+    )  # fmt: skip
+
+
+def paired(peer: Sequence[float], ours: Sequence[float]) -> tuple[float, tuple[float, float]]:
+    """Median and interquartile range of the ratios of neighbouring times."""
+    ratios = sorted(p / o for p, o in zip(peer, ours, strict=True))
+    quarter = len(ratios) // 4
+    return statistics.median(ratios), (ratios[quarter], ratios[-1 - quarter])
+
+
+def flops_of(side: Side) -> int:
+    """FLOPs of matrix products and attention in one call."""
+    with FlopCounterMode(display=False) as counter:
+        side()
+    return int(counter.get_total_flops())
+
+
+def peak_of(side: Side) -> int:
+    """Most resident memory of one call above what was resident before, bytes (Linux)."""
+    gc.collect()
+    ctypes.CDLL("libc.so.6").malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
+    before = _status("VmRSS")
+    side()
+    return max(_status("VmHWM") - before, 1)
+
+
+def _status(name: str) -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{name}:"):
+            return 1024 * int(line.split()[1])
+    raise AssertionError(f"/proc/self/status has no {name}")
+
+
+def same(loss: tuple[Tensor, Tensor], gradient: tuple[Tensor, Tensor]) -> dict[str, float]:
+    """Relative differences (peer's first), asserted to be small."""
+    errors = {
+        "loss_rel_err": float((loss[0] - loss[1]).abs() / loss[0].abs()),
+        "grad_rel_err": float((gradient[0] - gradient[1]).norm() / gradient[0].norm()),
+    }
+    assert max(errors.values()) <= TOLERANCE, errors
+    return errors
+
+
+def machine() -> dict[str, Any]:
+    """Where the numbers come from."""
+    names = [
+        line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
+    ]
+    return {"cpu": names[0] if names else "unknown", "cores": len(names), "threads": torch.get_num_threads(),
+            "torch": torch.__version__}  # fmt: skip
