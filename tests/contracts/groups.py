@@ -16,7 +16,7 @@ def names(group: str) -> list[str]:
     return sorted(p.stem for p in (CONF / group).glob("*.yaml"))
 
 
-def made(group: str, name: str, **changes: Any) -> Any:
+def made(group: str, name: str, /, **changes: Any) -> Any:
     """The object (or partial) a yaml describes."""
     config = OmegaConf.load(CONF / group / f"{name}.yaml")
     config.pop("defaults", None)  # which objective trains it

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -65,11 +66,58 @@ FILES = {
 }
 
 
+def ravel_folder() -> Path:
+    """Twelve things with two attributes, as RAVEL's five files of an entity type."""
+    folder, things, splits = Path(tempfile.mkdtemp()), [f"thing{i}" for i in range(12)], ("train", "val", "test")
+    prompts = {
+        "Color": [f"{a} the color of %s is" for a in ("Surely", "Often", "So")],
+        "Size": [f'{a}"%s": "' for a in "<[("],
+    }
+    plain = {f"{a} saw %s at": {"split": split, "entity": None} for a, split in zip("XYZ", splits, strict=True)}
+    asked = [template for templates in prompts.values() for template in templates]
+    files = {
+        "ravel_city_entity_attributes": {
+            thing: {"Color": ("red", "light blue")[i // 3 % 2], "Size": ("m", "km")[i // 6]}
+            for i, thing in enumerate(things)
+        },
+        "ravel_city_attribute_to_prompts": prompts,
+        "ravel_city_entity_to_split": {thing: splits[i % 3] for i, thing in enumerate(things)},
+        "ravel_city_prompt_to_split": {template: splits[i % 3] for i, template in enumerate(asked)},
+        "wikipedia_city_entity_prompts": plain,
+    }
+    for name, content in files.items():
+        (folder / f"{name}.json").write_text(json.dumps(content))
+    return folder
+
+
+def gym_file() -> Path:
+    """A file of one task in CausalGym's template language."""
+    entry = {
+        "templates": ["The {who} {v.verb} {v.what}"], "label": "who", "result_prepend_space": True,
+        "labels": {"one": ["and", "or"], "many": ["but"]},
+        "variables": {
+            "who": {"one": [f"cat{i}" for i in range(9)], "many": [f"cats{i}" for i in range(9)]},
+            "v.verb": ["saw", "ate", "had"], "v.what": ["stars", "soup", "fun"],
+        },
+    }  # fmt: skip
+    file = Path(tempfile.mkdtemp()) / "gym.json"
+    file.write_text(json.dumps({"cats": entry}))
+    return file
+
+
+#: Tasks that read no rows -> what they must be told. CausalGym's pairs all change their label if nothing is said.
+OTHERS: dict[str, Callable[[], dict[str, Any]]] = {
+    "ravel": lambda: {"path": str(ravel_folder()), "variables": ["Color"]},
+    "causalgym": lambda: {"path": str(gym_file()), "name": "cats", "unchanged": 0.5},
+    "causalgym_mini": lambda: {"unchanged": 0.5},
+}
+
+
 @cache
 def settings(name: str) -> dict[str, Any]:
     """A file for a task that reads one, and what else it must be told; nothing for a task that samples."""
     if name not in FILES:
-        return {}
+        return OTHERS.get(name, dict)()
     rows, more = FILES[name]
     path = Path(tempfile.mkdtemp()) / f"{name}.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows()))
