@@ -1,8 +1,8 @@
 """What featurizers, edits, gates and conditioners have in common: they can be rebuilt from plain data and tensors.
 
-`Part` is all a part must be. `Constrained` is inherited by what must keep something true, `Grouped` parts learn at
-rates of their own, `Penalised` ones have a price. All three count wherever they are nested: a part made of others does
-not have to pass anything on.
+`Part` is all a part must be. What must keep something true inherits `Constrained`, what learns at rates of its own
+`Grouped`, what has a price `Penalised`. All three count wherever they are nested: a part made of others does not have
+to pass anything on.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
@@ -48,13 +48,12 @@ class Constrained(ABC):
         """Return the parameters to where they must be, after an optimiser step; nothing by default."""
 
 
-@runtime_checkable
-class Penalised(Protocol):
-    """A part whose parameters alone have a price; edits, gates and conditioners report prices of what they did."""
+class Penalised(ABC):
+    """Abstract. A module whose parameters alone have a price; parts report the prices of what they did themselves."""
 
+    @abstractmethod
     def penalties(self) -> dict[str, Tensor]:
         """Name -> scalar that training adds to the loss, already weighted."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -72,13 +71,14 @@ class ParamGroup:
     decay: bool = True
 
 
-@runtime_checkable
-class Grouped(Protocol):
-    """A part that says how its parameters learn; others learn at the optimiser's rate, decayed unless constrained."""
+class Grouped(ABC):
+    """Abstract. A module that says how its parameters learn; others learn at the optimiser's rate, decayed unless
+    constrained.
+    """
 
+    @abstractmethod
     def groups(self) -> Sequence[ParamGroup]:
         """All of its parameters, in groups."""
-        ...
 
 
 def groups_of(module: nn.Module) -> list[ParamGroup]:

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from das.context import Context
-from das.edits.base import Edit, EditResult
+from das.edits.base import Calibrated, Edit, EditResult, Valued
 from das.errors import UnknownChoiceError
 from das.factors import Factors, Vector
 from das.shapes import Activation, Coordinates, SourceCoordinates
@@ -22,7 +22,7 @@ Unit = Literal["gap", "maximum"]
 
 
 @final
-class Add(Edit):
+class Add(Edit, Calibrated, Valued):
     """Shift coordinates by `value`.
 
     Args:

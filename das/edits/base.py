@@ -3,14 +3,14 @@
 `sources` maps source names to *their* coordinates in the same frame. `aux` carries latents that an objective may use
 and, under names "penalty/...", scalars that training adds to the loss. An edit keeps no state between calls.
 
-An edit that steers may implement `Calibrated` (it uses a concept's statistics) and `Valued` (it takes coordinates).
+An edit that steers may inherit `Calibrated` (it uses a concept's statistics) and `Valued` (it takes coordinates).
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal
 
 from torch import Tensor
 
@@ -46,19 +46,17 @@ class Edit(Part, ABC):
         """New coordinates (B, P, rank) and aux values."""
 
 
-@runtime_checkable
-class Calibrated(Protocol):
-    """An edit that steers by a concept's statistics."""
+class Calibrated(ABC):
+    """Abstract. Inherited by edits that steer by a concept's statistics."""
 
+    @abstractmethod
     def calibrated(self, factors: Factors) -> Edit:
         """The edit that knows them."""
-        ...
 
 
-@runtime_checkable
-class Valued(Protocol):
-    """An edit that steers by raw coordinates."""
+class Valued(ABC):
+    """Abstract. Inherited by edits that steer by raw coordinates."""
 
+    @abstractmethod
     def at(self, value: Vector) -> Edit:
         """The edit with these coordinates (rank,)."""
-        ...

@@ -14,13 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from das.context import Context
-from das.edits.base import Edit, EditResult
+from das.edits.base import Calibrated, Edit, EditResult, Valued
 from das.factors import Factors, Vector
 from das.shapes import Activation, Coordinates, SourceCoordinates
 
 
 @final
-class Clamp(Edit):
+class Clamp(Edit, Calibrated, Valued):
     """Set coordinates to `positive` (or, under a negative factor, to `negative`).
 
     Args:

@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from das.context import Context
-from das.edits.base import Edit, EditResult
+from das.edits.base import Calibrated, Edit, EditResult
 from das.factors import Factors, Vector
 from das.shapes import Activation, Coordinates, SourceCoordinates
 
 
 @final
-class Interpolate(Edit):
+class Interpolate(Edit, Calibrated):
     """Set coordinates between `negative` and `positive`."""
 
     factor = "any"

@@ -190,14 +190,14 @@ class SetEstimator(Protocol):
         ...
 
 
-@runtime_checkable
-class Differentiating(Protocol):
-    """An estimator that fits on `Examples.gradient`, of this objective on the training rows it asks for."""
+class Differentiating:
+    """Inherited by estimators that fit on `Examples.gradient`.
 
-    @property
-    def objective(self) -> Any:
-        """A `das.objectives.base.Objective`."""
-        ...
+    Attributes:
+        objective: what is differentiated on the training rows it asks for, a `das.objectives.base.Objective`.
+    """
+
+    objective: Any
 
 
 def unit(vector: Float[Tensor, " width"], what: str) -> Float[Tensor, " width"]:

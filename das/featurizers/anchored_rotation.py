@@ -13,13 +13,14 @@ from typing import Any, final
 from torch import Tensor
 
 from das.context import Context
-from das.featurizers.base import Featurizer, LinearFrame
+from das.featurizers.base import Featurizer, LinearFrame, Spanning
 from das.featurizers.rotation import Parametrization, Rotation
+from das.part import Penalised
 from das.shapes import Basis
 
 
 @final
-class AnchoredRotation(Featurizer):
+class AnchoredRotation(Featurizer, Spanning, Penalised):
     """A rotation that remembers where it comes from.
 
     Args:

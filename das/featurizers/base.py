@@ -68,11 +68,10 @@ class Featurizer(Part, ABC):
         """The frame of one forward. Called once, so whatever is costly (a QR, a hypernetwork) belongs here."""
 
 
-@runtime_checkable
-class Spanning(Protocol):
-    """A featurizer whose coordinates span a fixed subspace."""
+class Spanning(ABC):
+    """Abstract. Inherited by featurizers whose coordinates span a fixed subspace."""
 
     @property
+    @abstractmethod
     def basis(self) -> Basis:
         """An orthonormal basis of it, (width, rank)."""
-        ...

@@ -15,13 +15,13 @@ from torch import Tensor, nn
 
 from das.context import Context
 from das.errors import InputError
-from das.featurizers.base import Featurizer, LinearFrame
+from das.featurizers.base import Featurizer, LinearFrame, Spanning
 from das.part import Constrained
 from das.shapes import Basis
 
 
 @final
-class Direction(Featurizer, Constrained):
+class Direction(Featurizer, Spanning, Constrained):
     """One unit direction.
 
     Args:

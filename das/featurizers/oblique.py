@@ -15,13 +15,13 @@ from torch import Tensor
 
 from das.context import Context
 from das.errors import InputError
-from das.featurizers.base import Featurizer, LinearFrame
+from das.featurizers.base import Featurizer, LinearFrame, Spanning
 from das.part import Constrained
 from das.shapes import Basis
 
 
 @final
-class Oblique(Featurizer, Constrained):
+class Oblique(Featurizer, Spanning, Constrained):
     """An oblique pair.
 
     Args:

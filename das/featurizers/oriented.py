@@ -16,13 +16,13 @@ from torch import Tensor
 
 from das.context import Context
 from das.errors import InputError
-from das.featurizers.base import Featurizer, LinearFrame
+from das.featurizers.base import Featurizer, LinearFrame, Spanning
 from das.featurizers.rotation import Parametrization, Rotation
 from das.shapes import Basis
 
 
 @final
-class Oriented(Featurizer):
+class Oriented(Featurizer, Spanning):
     """A rotation with signs.
 
     Args:

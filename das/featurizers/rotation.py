@@ -20,7 +20,7 @@ from torch import nn
 
 from das.context import Context
 from das.errors import InputError, UnknownChoiceError
-from das.featurizers.base import Featurizer, LinearFrame
+from das.featurizers.base import Featurizer, LinearFrame, Spanning
 from das.geometry import orthonormality_residual, orthonormalize, random_orthonormal
 from das.part import Constrained
 from das.shapes import Basis
@@ -32,7 +32,7 @@ _ORTHONORMAL = 1e-5
 
 
 @final
-class Rotation(Featurizer, Constrained):
+class Rotation(Featurizer, Spanning, Constrained):
     """Orthonormal coordinates of a learned subspace.
 
     Args:

@@ -15,14 +15,14 @@ from torch import Tensor, nn
 
 from das.context import Context
 from das.errors import InputError
-from das.featurizers.base import Featurizer, LinearFrame
+from das.featurizers.base import Featurizer, LinearFrame, Spanning
 from das.shapes import Basis
 
 _TINY = 1e-30
 
 
 @final
-class Vector(Featurizer):
+class Vector(Featurizer, Spanning):
     """One vector of any length.
 
     Args:

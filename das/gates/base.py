@@ -6,7 +6,6 @@ The share's shape is (B, P, rank) or broadcasts to it; aux is as in `das.edits.b
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Protocol, runtime_checkable
 
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -32,10 +31,11 @@ class Gate(Part, ABC):
         """The share of each coordinate's change that is applied, and aux values."""
 
 
-@runtime_checkable
-class Selective(Protocol):
-    """A gate that after training leaves a fixed set of coordinates open: their number is the subspace's dimension."""
+class Selective(ABC):
+    """Abstract. Inherited by gates that leave a fixed set of coordinates open after training: as many as the subspace
+    has dimensions.
+    """
 
+    @abstractmethod
     def support(self) -> Bool[Tensor, " rank"]:
         """Which coordinates are open."""
-        ...

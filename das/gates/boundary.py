@@ -16,16 +16,16 @@ from jaxtyping import Bool
 from torch import nn
 
 from das.context import Context
-from das.gates.base import Gate, GateResult
+from das.gates.base import Gate, GateResult, Selective
 from das.gates.schedule import Temperature
-from das.part import Constrained, ParamGroup
+from das.part import Constrained, Grouped, ParamGroup
 from das.shapes import Activation, Coordinates
 
 _SMALLEST = 1e-3
 
 
 @final
-class Boundary(Gate, Constrained):
+class Boundary(Gate, Selective, Grouped, Constrained):
     """A learned prefix of the coordinates.
 
     Args:

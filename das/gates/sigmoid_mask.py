@@ -14,13 +14,13 @@ from jaxtyping import Bool
 from torch import nn
 
 from das.context import Context
-from das.gates.base import Gate, GateResult
+from das.gates.base import Gate, GateResult, Selective
 from das.gates.schedule import Curve, Temperature
 from das.shapes import Activation, Coordinates
 
 
 @final
-class SigmoidMask(Gate):
+class SigmoidMask(Gate, Selective):
     """One learned gate per coordinate.
 
     Args:

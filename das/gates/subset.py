@@ -15,12 +15,12 @@ from torch import Tensor
 
 from das.context import Context
 from das.errors import InputError
-from das.gates.base import Gate, GateResult
+from das.gates.base import Gate, GateResult, Selective
 from das.shapes import Activation, Coordinates
 
 
 @final
-class Subset(Gate):
+class Subset(Gate, Selective):
     """A fixed set of coordinates."""
 
     constant = True

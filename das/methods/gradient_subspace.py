@@ -20,7 +20,7 @@ from torch import Tensor
 
 from das.edits.lerp import Lerp
 from das.errors import CapabilityError, InputError, UnknownChoiceError
-from das.estimators.base import NEGATIVE, POSITIVE, Examples
+from das.estimators.base import NEGATIVE, POSITIVE, Differentiating, Examples
 from das.featurizers.rotation import Rotation
 from das.geometry import orthonormalize
 from das.interventions.base import Intervention
@@ -33,7 +33,7 @@ _NOISE = 1e-6
 
 @final
 @dataclass(frozen=True)
-class GradientSubspace:
+class GradientSubspace(Differentiating):
     """Principal directions of an objective's gradients.
 
     Attributes:

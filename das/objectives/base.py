@@ -7,6 +7,7 @@ whatever the model's dtype.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol, runtime_checkable
@@ -49,18 +50,20 @@ class Loss:
     parts: Mapping[str, Float[Tensor, ""]] = field(default_factory=dict)
 
 
-@runtime_checkable
-class Factored(Protocol):
-    """An objective that trains with steering factors."""
+class Factored(ABC):
+    """Abstract. Inherited by objectives that train with steering factors."""
 
+    @abstractmethod
     def factors(self, batch: PairBatch) -> Float[Tensor, " batch"] | None:
-        """One factor per row or none, a function of the batch alone (`batch.draw` is all the randomness there is)."""
-        ...
+        """One factor per row, a function of the batch alone (`batch.draw` is all the randomness there is); None for a
+        sum of which no term has any.
+        """
 
 
 def with_factors(objective: Objective, batch: PairBatch) -> PairBatch:
     """The batch with the factors that the objective trains with, if it does."""
-    return replace(batch, factor=objective.factors(batch)) if isinstance(objective, Factored) else batch
+    factors = objective.factors(batch) if isinstance(objective, Factored) else None
+    return batch if factors is None else replace(batch, factor=factors)
 
 
 @runtime_checkable

@@ -16,13 +16,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from das.batch import PairBatch
-from das.objectives.base import Loss, Needs
+from das.objectives.base import Factored, Loss, Needs
 from das.objectives.sequences import scored
 from das.outputs import Outputs
 
 
 @final
-class BiPO:
+class BiPO(Factored):
     """Preference in both directions with the vector added and subtracted.
 
     Args:

@@ -16,14 +16,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from das.batch import PairBatch
-from das.objectives.base import Loss, Needs
+from das.objectives.base import Factored, Loss, Needs
 from das.objectives.sequences import scored
 from das.outputs import Outputs
 from das.types import Rows
 
 
 @final
-class DPO:
+class DPO(Factored):
     """Preference over the source's response, relative to the unmodified model.
 
     Args:

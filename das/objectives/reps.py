@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from das.batch import PairBatch
 from das.errors import UnknownChoiceError
-from das.objectives.base import Loss, Needs
+from das.objectives.base import Factored, Loss, Needs
 from das.objectives.factor_grid import draw_factors
 from das.objectives.sequences import scored
 from das.outputs import Outputs
@@ -28,7 +28,7 @@ Suppress = Literal["null", "subtract"]
 
 
 @final
-class RePS:
+class RePS(Factored):
     """Scaled SimPO with steering factors.
 
     Args:

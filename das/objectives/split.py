@@ -16,14 +16,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from das.batch import PairBatch
-from das.objectives.base import Loss, Needs
+from das.objectives.base import Factored, Loss, Needs
 from das.objectives.factor_grid import draw_factors
 from das.objectives.sequences import scored
 from das.outputs import Outputs
 
 
 @final
-class SPLIT:
+class SPLIT(Factored):
     """Preference and utility together.
 
     Args:

@@ -24,7 +24,7 @@ from das.outputs import Outputs
 
 
 @final
-class WeightedSum:
+class WeightedSum(Factored):
     """Several objectives at once.
 
     Args:
@@ -40,8 +40,10 @@ class WeightedSum:
         rows = {t.needs.rows for t in terms.values()}
         if len(rows) > 1:
             raise ConfigError("the terms of a sum must train on the same rows", got=str(sorted(rows)))
-        if len(factored := [name for name, t in terms.items() if isinstance(t, Factored)]) > 1:
-            raise ConfigError("only one term of a sum can choose the steering factors", got=str(factored))
+        factored = {name: t for name, t in terms.items() if _chooses(t)}
+        if len(factored) > 1:
+            raise ConfigError("only one term of a sum can choose the steering factors", got=str(sorted(factored)))
+        self.factored = next(iter(factored.values()), None)
         self.terms, self.weights = dict(terms), dict(weights or {})
         runs = frozenset(run for t in terms.values() for run in t.needs.runs)
         watch = tuple(site for t in terms.values() for site in t.needs.watch)
@@ -49,7 +51,7 @@ class WeightedSum:
 
     def factors(self, batch: PairBatch) -> Float[Tensor, " batch"] | None:
         """Those of the term that has any."""
-        return next((t.factors(batch) for t in self.terms.values() if isinstance(t, Factored)), None)
+        return self.factored.factors(batch) if isinstance(self.factored, Factored) else None
 
     def __call__(self, outputs: Outputs, batch: PairBatch) -> Loss:
         """The loss of one batch."""
@@ -60,6 +62,11 @@ class WeightedSum:
         first, *others = (self.weights.get(name, 1.0) * loss.total for name, loss in losses.items())
         parts = {name: loss.total.detach() for name, loss in losses.items()}
         return Loss(sum(others, start=first), next(iter(losses.values())).count, parts)
+
+
+def _chooses(term: Objective) -> bool:
+    """Whether a term has factors, which a nested sum only has where one of its terms does."""
+    return isinstance(term, Factored) and not (isinstance(term, WeightedSum) and term.factored is None)
 
 
 OBJECTIVE = WeightedSum

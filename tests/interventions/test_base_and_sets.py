@@ -22,7 +22,7 @@ from das.errors import CapabilityError, ConfigError
 from das.featurizers.identity import Identity
 from das.featurizers.rotation import Rotation
 from das.featurizers.row_vector import RowVector
-from das.gates.base import Gate
+from das.gates.base import Gate, Selective
 from das.interventions.base import Intervention
 from das.interventions.sets import InterventionSet, Placement
 from das.methods.das import das
@@ -155,7 +155,7 @@ def test_the_scope_is_that_of_its_parts():
 
 
 @final
-class TwoOfFour(Gate):
+class TwoOfFour(Gate, Selective):
     """Two coordinates are open."""
 
     def forward(self, z: Tensor, h: Tensor, ctx: Context) -> tuple[Tensor, dict[str, Tensor]]:

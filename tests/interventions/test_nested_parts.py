@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import pytest
@@ -10,14 +11,16 @@ from torch import nn
 
 from das.context import Context
 from das.edits.add import Add
-from das.edits.base import Edit
+from das.edits.base import Calibrated, Edit, Valued
 from das.featurizers.anchored_rotation import AnchoredRotation
-from das.featurizers.base import Featurizer, LinearFrame
+from das.featurizers.base import Featurizer, LinearFrame, Spanning
 from das.featurizers.rotation import Rotation
+from das.gates.base import Selective
 from das.geometry import orthonormality_residual
 from das.interventions.base import Intervention
+from das.interventions.serial import known
 from das.interventions.sets import InterventionSet
-from das.part import Constrained
+from das.part import Constrained, Grouped, Penalised, groups_of
 from das.training.optim import AdamW
 from das.types import Site
 
@@ -108,6 +111,28 @@ def test_nested_prices_are_paid():
     anchored.anchor.neg_()
     paid = x(torch.zeros(1, 1, WIDTH)).aux["penalty/anchor"]
     assert float(paid.detach()) == pytest.approx(2.0 * 4 * RANK)
+
+
+def test_common_words_inside_of_a_part_are_no_promises():
+    """`nn.Conv1d` has `groups`, and is not asked how its parameters learn."""
+    x = Intervention(Rotation(WIDTH, RANK), Turned(RANK))
+    x.edit.smooth = nn.Conv1d(RANK, RANK, 1)
+    grouped = [p for group in groups_of(x) for p in group.parameters]
+    assert {id(p) for p in grouped} == {id(p) for p in x.parameters() if p.requires_grad}
+
+
+@pytest.mark.parametrize("kind", ["featurizer", "edit", "gate", "conditioner"])
+def test_parts_that_can_say_that_they_can(kind):
+    """A part of das with the method of a capability inherits it."""
+    capabilities = {
+        "penalties": Penalised, "groups": Grouped, "invariants": Constrained, "basis": Spanning, "support": Selective,
+        "calibrated": Calibrated, "at": Valued,
+    }  # fmt: skip
+    for name in known(kind):
+        module, _, cls = name.partition(":")
+        part = getattr(importlib.import_module(module), cls)
+        for method, capability in capabilities.items():
+            assert hasattr(part, method) == issubclass(part, capability), (name, method)
 
 
 def test_prices_of_one_name_are_summed():

@@ -24,7 +24,7 @@ from das.featurizers.identity import Identity
 from das.featurizers.rotation import Rotation
 from das.interventions.base import Intervention
 from das.interventions.sets import InterventionSet
-from das.objectives.base import Objective
+from das.objectives.base import Objective, with_factors
 from das.objectives.bipo import BiPO
 from das.objectives.cause_isolate import CauseIsolate
 from das.objectives.counterfactual_ce import CounterfactualCE
@@ -258,6 +258,12 @@ def test_a_weighted_sum_chooses_the_factors_of_its_term_and_watches_what_any_ter
     objective = WeightedSum({"bipo": BiPO(), "lm": LMLoss("preferences")}, {"lm": 0.1})
     batch = suited(BiPO(), MASK)
     assert torch.equal(objective.factors(batch), batch.per_row["direction"])
+    plain = WeightedSum({"inner": WeightedSum({"lm": LMLoss("preferences")}), "bipo": BiPO()})
+    assert torch.equal(WeightedSum({"all": plain}).factors(batch), batch.per_row["direction"])
+    with pytest.raises(ConfigError, match=r"only one term.*\['all', 'bipo'\]"):
+        WeightedSum({"all": plain, "bipo": BiPO()})
+    given = replace(batch, factor=torch.ones(len(batch)))
+    assert with_factors(WeightedSum({"lm": LMLoss("preferences")}), given) is given
     aims = [aim(positions=p) for p in ("last", "first")]
     watched = WeightedSum({"lm": LMLoss(), "one": aims[0], "two": aims[1]})
     assert watched.needs.watch == (*aims[0].needs.watch, *aims[1].needs.watch)

@@ -15,7 +15,7 @@ from das.edits.swap import Swap
 from das.errors import CapabilityError, UnknownChoiceError
 from das.featurizers.identity import Identity
 from das.featurizers.rotation import Rotation
-from das.gates.base import Gate
+from das.gates.base import Gate, Selective
 from das.geometry import principal_cosines
 from das.interventions.base import Intervention
 from das.interventions.sets import InterventionSet
@@ -92,7 +92,7 @@ def test_random_subspaces_are_not_where_a_training_starts_and_are_those_that_ste
 
 
 @final
-class TwoOpen(Gate):
+class TwoOpen(Gate, Selective):
     """Two coordinates are open."""
 
     def forward(self, z: torch.Tensor, h: torch.Tensor, ctx: Context) -> tuple[torch.Tensor, dict]:

@@ -12,6 +12,8 @@ from torch.nn import functional as F
 from das.context import Context
 from das.errors import CapabilityError, InputError, UnknownChoiceError
 from das.estimators.base import NEGATIVE, POSITIVE, Examples
+from das.interventions.base import Intervention
+from das.methods.diff_means import DiffMeans
 from das.methods.gradient_subspace import GradientSubspace
 from das.models.load import load_model
 from das.objectives.bipo import BiPO
@@ -19,6 +21,7 @@ from das.objectives.jsd import JSD
 from das.objectives.lm_loss import LMLoss
 from das.objectives.logit_difference import LogitDifferenceLoss
 from das.tasks.name_gender import NameGender
+from das.training.estimate import estimated
 from das.training.gradients import collect_gradients
 from das.training.problem import DataSettings, Problem
 from das.types import Site
@@ -127,6 +130,17 @@ def test_coordinates_move_to_the_reference_and_the_rest_stays(reference):
     edited = edit(method, x)
     assert torch.allclose(edited @ basis, (origin @ basis).expand(len(x), -1), atol=1e-5)
     assert torch.allclose(edited - edited @ basis @ basis.T, x - x @ basis @ basis.T, atol=1e-5)
+
+
+def test_an_estimator_may_call_anything_its_objective(problem):
+    class Fitted:
+        objective = "logistic"
+
+        def fit(self, examples: Examples) -> Intervention:
+            assert examples.gradient is None
+            return DiffMeans().fit(examples)
+
+    assert estimated(problem, Fitted(), SITES[:1], 0)[0].rank == 1
 
 
 def test_what_it_cannot_be_fitted_on(monkeypatch):

@@ -20,7 +20,7 @@ from das.interventions.base import Intervention
 from das.interventions.sets import InterventionSet
 from das.objectives.base import Loss, Needs
 from das.outputs import Outputs
-from das.part import ParamGroup
+from das.part import Grouped, ParamGroup
 from das.training.module import InterventionModule
 from das.training.optim import AdamW
 from das.types import Site
@@ -47,7 +47,7 @@ class Free(Edit):
 
 
 @final
-class Fast(Gate):
+class Fast(Gate, Grouped):
     """A learned share that wants ten times the rate and no decay."""
 
     def __init__(self) -> None:
