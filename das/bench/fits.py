@@ -37,12 +37,13 @@ def fitted(
     steps: int = 200,
     batch: int = 32,
     lr: float = 0.02,
+    n_train: int = 512,
     n_test: int = 256,
     **more: Any,
 ) -> Fit:
     """A method trained at a site and measured on test pairs, beside controls; `more` is for `das.fit`."""
     settings = FitSettings(
-        DataSettings(n_test=n_test), AdamW(lr=lr), TrainerSettings(steps, batch, progress=False),
+        DataSettings(n_train=n_train, n_test=n_test), AdamW(lr=lr), TrainerSettings(steps, batch, progress=False),
         ControlSettings(tuple(controls)), seed,
     )  # fmt: skip
     return fit(model, task, method, site, settings=settings, **more)
