@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Protocol, runtime_checkable
+from typing import Protocol, get_args, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -19,6 +19,7 @@ from torch import Tensor
 from das.batch import PairBatch
 from das.distributions import kl as kl
 from das.distributions import log_probs as log_probs
+from das.errors import UnknownChoiceError
 from das.outputs import FrozenRun, Outputs
 from das.shapes import LabelMask
 from das.types import Rows, Site
@@ -33,12 +34,21 @@ class Needs:
         runs: frozen runs whose logits it looks at.
         watch: sites whose activations in the intervened run it looks at.
         tokenwise: it is a mean over label tokens, each of which it looks at alone: a few can be done at a time.
+
+    Raises:
+        UnknownChoiceError: no such kind of data, or no such run.
     """
 
     rows: Rows = "pairs"
     runs: frozenset[FrozenRun] = frozenset()
     watch: tuple[Site, ...] = ()
     tokenwise: bool = False
+
+    def __post_init__(self) -> None:
+        if self.rows not in get_args(Rows):
+            raise UnknownChoiceError("kind of rows of an objective", self.rows, get_args(Rows))
+        for run in self.runs - set(get_args(FrozenRun)):
+            raise UnknownChoiceError("frozen run of an objective", run, get_args(FrozenRun))
 
 
 @dataclass(frozen=True)

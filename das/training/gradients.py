@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, final
+from typing import Any, assert_never, final
 
 import torch
 from torch import Tensor
@@ -96,7 +96,11 @@ def _numbered(problem: Problem, data: PairDataset, rows: Rows) -> tuple[Tensor, 
             return torch.where(number % 2 == 1, POSITIVE, NEGATIVE), number // 2
         case "contrast_preferences":
             return torch.where(number % 4 >= 2, POSITIVE, NEGATIVE), number // 4
-    return torch.full_like(number, NEGATIVE), number // (4 if rows == "preferences" else 1)
+        case "preferences":
+            return torch.full_like(number, NEGATIVE), number // 4
+        case "elicit":
+            return torch.full_like(number, NEGATIVE), number
+    assert_never(rows)
 
 
 def _examples(batch: PairBatch, i: int, h: Tensor, gradient: Tensor, label: Tensor, pair: Tensor) -> Examples:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, assert_never, final
 
 import torch
 
@@ -136,8 +136,9 @@ class Problem:
             case "preferences" | "contrast_preferences":
                 examples = [e for w in written for e in w.preferences(rows == "contrast_preferences")]
                 return self.pairs(examples, interventions, None, group=2, watch=watch)
-            case _:
+            case "contrasts" | "pairs":
                 return self.pairs(written, interventions, None, watch=watch)
+        assert_never(rows)
 
     def contrasts(self, split: str) -> list[WrittenContrast]:
         """The task's contrasts, with responses that the unmodified model writes where they have none.

@@ -8,6 +8,7 @@ from itertools import pairwise
 from statistics import fmean
 from typing import Any
 
+import jaxtyping
 import pytest
 import torch
 from torch import Tensor
@@ -24,7 +25,7 @@ from das.featurizers.identity import Identity
 from das.featurizers.rotation import Rotation
 from das.interventions.base import Intervention
 from das.interventions.sets import InterventionSet
-from das.objectives.base import Objective, with_factors
+from das.objectives.base import Needs, Objective, with_factors
 from das.objectives.bipo import BiPO
 from das.objectives.cause_isolate import CauseIsolate
 from das.objectives.counterfactual_ce import CounterfactualCE
@@ -238,6 +239,14 @@ def test_readout_mse_to_the_target_run_or_to_given_values():
     errors = [(readout(NOW, batch, row) - float(given[row])) ** 2 for row in range(ROWS)]
     with_values = replace(batch, per_row={"value": given})
     assert float(ReadoutMSE()(Outputs(NOW), with_values).total) == pytest.approx(fmean(errors), rel=1e-5)
+
+
+def test_data_or_runs_that_do_not_exist(monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # what a user without these checks sees
+    with pytest.raises(UnknownChoiceError, match=r"rows of an objective.*'contrats'.*Did you mean 'contrasts'"):
+        CounterfactualCE("contrats")
+    with pytest.raises(UnknownChoiceError, match=r"frozen run of an objective.*'targets'"):
+        Needs(runs=frozenset({"targets"}))
 
 
 # ---------------------------------------------------------------------------------------------------- sums
