@@ -15,9 +15,9 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import ConfigCompositionException
 from omegaconf import OmegaConf
 
-from das.methods import trained_by
 from das.objectives import objective
 from das.types import Site
+from tests.contracts.test_interventions import build
 
 ROOT = Path(__file__).resolve().parent.parent
 CONF = ROOT / "conf"
@@ -120,7 +120,7 @@ def test_methods_bring_the_objective_that_they_are_trained_by(name: str) -> None
     """The same on the command line and in Python; an objective that is asked for comes first."""
     module = importlib.import_module(f"das.methods.{name}")
     cfg = composed("train", f"intervention={name}")
-    assert cfg.objective._target_ == qualified(type(objective(trained_by(module.METHOD))))
+    assert cfg.objective._target_ == qualified(type(objective(build(name).trained_by)))
     assert cfg.intervention._target_ == qualified(module.METHOD)
     assert composed("train", f"intervention={name}", "objective=dpo").objective._target_.endswith("DPO")
 

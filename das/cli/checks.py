@@ -71,16 +71,17 @@ def check(parts: Parts, chosen: ModelSettings) -> Bound:
 
 
 def _check_training(problem: Problem, recipe: Recipe, interventions: InterventionSet) -> None:
-    needs = recipe.objective.needs
     if not interventions.learned:
         return
+    objective = recipe.minimised(interventions)
+    needs = objective.needs
     if needs.rows == "pairs":
         data = problem.dataset("train", interventions, needs)
         check_trainable(interventions, needs, data)
         if "target" in needs.runs and any(pair.target is None for pair in data.pairs):
             raise CapabilityError(
                 "this objective matches the counterfactual run's distribution, and the task's pairs have none",
-                got=f"{type(recipe.objective).__name__} on {problem.task.name}",
+                got=f"{type(objective).__name__} on {problem.task.name}",
                 remedy="use objective=counterfactual_ce",
             )
         return

@@ -53,6 +53,7 @@ class Intervention(nn.Module):
         steering: operation -> template of the edit that steers with it, the default first; clamp, add and ablate if
             None. Templates hold no values of their own: statistics or values are filled in when they steer. An edit
             without sources that works token by token also steers as it was trained, and then that is the default.
+        trained_by: name of the objective that trains it unless another is given.
         name: the method's name, for artifacts and messages.
 
     Raises:
@@ -67,12 +68,13 @@ class Intervention(nn.Module):
         *,
         conditioner: Conditioner | None = None,
         steering: Mapping[str, Edit] | None = None,
+        trained_by: str = "counterfactual_ce",
         name: str = "custom",
     ) -> None:
         super().__init__()
         self.featurizer, self.edit, self.gate, self.conditioner = featurizer, edit, gate or All(), conditioner
         self.steering: Mapping[str, Edit] = standard_steering(featurizer.rank) if steering is None else dict(steering)
-        self.name = name
+        self.trained_by, self.name = trained_by, name
         self._check_wants()
         for op, template in self.steering.items():
             if any(bool(t.any()) for t in template.state_dict().values()):
@@ -157,7 +159,7 @@ class Intervention(nn.Module):
         """The same parts around another edit."""
         return Intervention(
             self.featurizer, edit, self.gate, conditioner=self.conditioner,
-            steering=self.steering, name=self.name,
+            steering=self.steering, trained_by=self.trained_by, name=self.name,
         )  # fmt: skip
 
     def conditioned(self) -> Intervention:

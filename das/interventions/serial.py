@@ -61,7 +61,7 @@ def from_spec(spec: Mapping[str, Any]) -> Intervention:
     """
     try:
         with seeded(0):
-            parts = {kind: None if spec[kind] is None else _built(kind, spec[kind]) for kind in _KINDS}
+            parts: dict[str, Any] = {kind: None if spec[kind] is None else _built(kind, spec[kind]) for kind in _KINDS}
             steering = {str(op): _built("edit", edit) for op, edit in spec["steering"].items()}
         featurizer, edit = parts.pop("featurizer"), parts.pop("edit")
         if featurizer is None or edit is None:

@@ -20,8 +20,7 @@ from das.interventions.base import Intervention
 
 def cdas(width: int, rank: int = 1, parametrization: Parametrization = "retract") -> Intervention:
     """The interchange of DAS, to be trained by an objective on contrast quadruples."""
-    return Intervention(Rotation(width, rank, parametrization), Swap(), name="cdas")
+    return Intervention(Rotation(width, rank, parametrization), Swap(), trained_by="jsd", name="cdas")
 
 
 METHOD = cdas
-TRAINED_BY = "jsd"

@@ -19,8 +19,7 @@ from das.interventions.base import Intervention
 def consreft(width: int, rank: int = 4, parametrization: Parametrization = "retract") -> Intervention:
     """A learned constant."""
     edit = Lerp(rank, torch.rand(rank), learned=True)
-    return Intervention(Rotation(width, rank, parametrization), edit, name="consreft")
+    return Intervention(Rotation(width, rank, parametrization), edit, trained_by="lm_loss", name="consreft")
 
 
 METHOD = consreft
-TRAINED_BY = "lm_loss"

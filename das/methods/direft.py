@@ -15,8 +15,9 @@ from das.interventions.base import Intervention
 
 def direft(width: int, rank: int = 4, parametrization: Parametrization = "retract") -> Intervention:
     """An affine function of the activation added along orthonormal directions."""
-    return Intervention(Rotation(width, rank, parametrization), Affine(width, rank, relative=True), name="direft")
+    return Intervention(
+        Rotation(width, rank, parametrization), Affine(width, rank, relative=True), trained_by="lm_loss", name="direft"
+    )
 
 
 METHOD = direft
-TRAINED_BY = "lm_loss"

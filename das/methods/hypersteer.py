@@ -21,8 +21,9 @@ from das.interventions.base import Intervention
 def hypersteer(width: int, hidden: int = 64, layers: int = 2, heads: int = 4, attends: bool = True) -> Intervention:
     """A vector per row; it steers as it was trained."""
     made = HyperVector(width, hidden, layers, heads, attends)
-    return Intervention(RowVector(width), AddOrNull(), conditioner=made, steering={}, name="hypersteer")
+    return Intervention(
+        RowVector(width), AddOrNull(), conditioner=made, steering={}, trained_by="lm_loss", name="hypersteer"
+    )
 
 
 METHOD = hypersteer
-TRAINED_BY = "lm_loss"

@@ -18,8 +18,7 @@ from das.interventions.base import Intervention
 def lobireft(width: int, rank: int = 4, parametrization: Parametrization = "retract") -> Intervention:
     """A learned shift."""
     edit = Add(rank, torch.rand(rank), learned=True)
-    return Intervention(Rotation(width, rank, parametrization), edit, name="lobireft")
+    return Intervention(Rotation(width, rank, parametrization), edit, trained_by="lm_loss", name="lobireft")
 
 
 METHOD = lobireft
-TRAINED_BY = "lm_loss"

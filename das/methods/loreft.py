@@ -17,8 +17,9 @@ from das.interventions.base import Intervention
 
 def loreft(width: int, rank: int = 4, parametrization: Parametrization = "retract") -> Intervention:
     """Coordinates replaced by an affine function of the activation."""
-    return Intervention(Rotation(width, rank, parametrization), Affine(width, rank), name="loreft")
+    return Intervention(
+        Rotation(width, rank, parametrization), Affine(width, rank), trained_by="lm_loss", name="loreft"
+    )
 
 
 METHOD = loreft
-TRAINED_BY = "lm_loss"

@@ -27,8 +27,7 @@ def mdas(
     """One block of coordinates per attribute, named as its source."""
     rank = sum(sizes)
     edit = SwapBlocks(rank, attributes, sizes)
-    return Intervention(Rotation(width, rank, parametrization), edit, name="mdas")
+    return Intervention(Rotation(width, rank, parametrization), edit, trained_by="cause_isolate", name="mdas")
 
 
 METHOD = mdas
-TRAINED_BY = "cause_isolate"

@@ -68,7 +68,7 @@ class Msrs:
         width, rank = basis.shape
         featurizer = AnchoredRotation(width, rank, basis, self.anchor_weight, self.parametrization)
         gate = TokenGate(width, sizes, self.hidden, self.gate_weight, self.choose)
-        return Intervention(featurizer, Affine(width, rank), gate, name="msrs")
+        return Intervention(featurizer, Affine(width, rank), gate, trained_by="lm_loss", name="msrs")
 
     def blocks(self, attributes: list[Rows]) -> list[Float[Tensor, "width size"]]:
         """Orthonormal and orthogonal to each other: the shared basis, then every attribute's own.
@@ -101,4 +101,3 @@ def attributes(examples: Examples) -> list[Rows]:
 
 
 METHOD = Msrs
-TRAINED_BY = "lm_loss"

@@ -15,8 +15,9 @@ from das.interventions.base import Intervention
 
 def nodireft(width: int, rank: int = 4) -> Intervention:
     """As DiReFT, with a free projection."""
-    return Intervention(Projection(width, rank), Affine(width, rank, relative=True), name="nodireft")
+    return Intervention(
+        Projection(width, rank), Affine(width, rank, relative=True), trained_by="lm_loss", name="nodireft"
+    )
 
 
 METHOD = nodireft
-TRAINED_BY = "lm_loss"

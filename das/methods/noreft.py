@@ -15,8 +15,7 @@ from das.interventions.base import Intervention
 
 def noreft(width: int, rank: int = 4) -> Intervention:
     """As LoReFT, with a free projection."""
-    return Intervention(Projection(width, rank), Affine(width, rank), name="noreft")
+    return Intervention(Projection(width, rank), Affine(width, rank), trained_by="lm_loss", name="noreft")
 
 
 METHOD = noreft
-TRAINED_BY = "lm_loss"

@@ -20,8 +20,7 @@ from das.interventions.base import Intervention
 def reft_r1(width: int, k: int = 8, weight: float = 0.005) -> Intervention:
     """Adds what it detects."""
     steering = {"add_max": Add(1, unit="maximum"), "add": Add(1), "clamp": Clamp(1), "ablate": Zero()}
-    return Intervention(Direction(width), MeanTopK(k, weight), steering=steering, name="reft_r1")
+    return Intervention(Direction(width), MeanTopK(k, weight), steering=steering, trained_by="lm_loss", name="reft_r1")
 
 
 METHOD = reft_r1
-TRAINED_BY = "lm_loss"

@@ -20,8 +20,7 @@ def steering_vector(width: int, scale: float = 1.0) -> Intervention:
     """A vector of length `scale`, learned."""
     if scale < 0:
         raise InputError("the length of a vector cannot be negative", got=scale)
-    return Intervention(Vector(width, scale), Add(1, torch.ones(1)), name="steering_vector")
+    return Intervention(Vector(width, scale), Add(1, torch.ones(1)), trained_by="bipo", name="steering_vector")
 
 
 METHOD = steering_vector
-TRAINED_BY = "bipo"

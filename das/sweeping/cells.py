@@ -55,7 +55,7 @@ class Cells:
         layers = grid.depths(problem.view.n_layers)
         first = replace(recipe, sites=(replace(site, layer=layers[0], positions="last", source_positions=None),))
         placed = first.place(problem)
-        self.needs = recipe.objective.needs if placed.learned else Needs()
+        self.needs = recipe.minimised(placed).needs if placed.learned else Needs()
         self.train = problem.dataset("train", placed, self.needs)
         self.val = problem.dataset("val", interchange_of(placed))
         if placed.learned:
@@ -98,7 +98,7 @@ class Cells:
             quiet = replace(recipe.trainer, progress=False, val_every=0)
             ready = self._ready("train", placed, data, self.needs)
             steps = train(
-                placed, engine, data, recipe.objective, recipe.optimizer, quiet, seed=cell.seed, ready=ready
+                placed, engine, data, recipe.minimised(placed), recipe.optimizer, quiet, seed=cell.seed, ready=ready
             ).steps
             placed.requires_grad_(False).eval()
         swapped = interchange_of(placed)

@@ -12,9 +12,7 @@ from torch import nn
 
 from das.data.tokenize import Tokenizer
 from das.errors import ConfigError
-from das.methods import trained_by
 from das.metrics.base import Metric
-from das.objectives import objective as objective_named
 from das.objectives.base import Objective
 from das.sweeping.cells import Cells, Row
 from das.sweeping.grid import Cell, Grid, recipe_of
@@ -85,7 +83,7 @@ def sweep(
     grid, site, settings = grid or Grid(), site or Site(0), settings or FitSettings()
     metrics = metrics or DEFAULT_METRICS
     problem = Problem(model, task, tokenizer, settings.data, settings.seed)
-    recipe = settings.recipe(method, site, False, objective or objective_named(trained_by(method)))
+    recipe = settings.recipe(method, site, False, objective)
     cells = Cells(problem, recipe, grid, site, metrics, progress=settings.trainer.progress)
     rows = cells.run(None if run_dir is None else Path(run_dir) / CELLS)
     best = _best(rows, select)

@@ -16,9 +16,7 @@ from das.data.tokenize import Tokenizer
 from das.errors import NonFiniteLossError
 from das.factors import Factors
 from das.interventions.sets import InterventionSet
-from das.methods import trained_by
 from das.metrics.base import Metric
-from das.objectives import objective as objective_named
 from das.objectives.base import Objective
 from das.tasks.base import Task
 from das.training.controls.base import Trial, control
@@ -72,7 +70,7 @@ def fit(
         method: a method with everything but the width, e.g. `das.method("das", rank=1)`.
         site: where; several sites get one intervention each and are trained together.
         tied: several sites share one intervention.
-        objective: what is minimised; the method's own by default (`TRAINED_BY`; counterfactual_ce where it has none).
+        objective: what is minimised; the method's own by default (`Intervention.trained_by`).
         settings, tokenizer: data, optimiser, trainer, controls, seed; the model's own tokenizer by default.
         metrics: reported name -> metric; IIA over the label set and over the vocabulary by default.
         logger, callbacks: Lightning's.
@@ -84,11 +82,11 @@ def fit(
         DasError: bad input, before any long work; NonFiniteLossError keeps the last good state in RUN_DIR/last_good.
     """
     settings = settings or FitSettings()
-    recipe = settings.recipe(method, site, tied, objective or objective_named(trained_by(method)))
+    recipe = settings.recipe(method, site, tied, objective)
     problem = Problem(model, task, tokenizer, settings.data, settings.seed)
     placed = recipe.place(problem)
     testable = measurable(problem, placed, metrics or DEFAULT_METRICS)
-    training = _training(recipe, placed.learned, settings, notes)
+    training = _training(recipe, placed, settings, notes)
     where = {"logger": logger, "run_dir": None if run_dir is None else Path(run_dir), "callbacks": callbacks}
     try:
         learned = learn(problem, recipe, interventions=placed, **where)
@@ -128,10 +126,14 @@ def _measured(
     return {**numbers, **measure(trial, testable.test, made, metrics, settings.trainer)}, made
 
 
-def _training(recipe: Recipe, learned: bool, settings: FitSettings, notes: Mapping[str, Any] | None) -> dict[str, Any]:
+def _training(
+    recipe: Recipe, placed: InterventionSet, settings: FitSettings, notes: Mapping[str, Any] | None
+) -> dict[str, Any]:
     """What is recorded; of a closed form no objective, because it has none."""
-    name = type(recipe.objective).__module__.rsplit(".", 1)[-1]
-    trained = {"objective": name if learned else None, "rows": recipe.objective.needs.rows if learned else None}
+    trained: dict[str, Any] = {"objective": None, "rows": None}
+    if placed.learned:
+        objective = recipe.minimised(placed)
+        trained = {"objective": type(objective).__module__.rsplit(".", 1)[-1], "rows": objective.needs.rows}
     parts = {k: asdict(v) if is_dataclass(v) and not isinstance(v, type) else v for k, v in vars(settings).items()}
     return {**trained, **parts, **(notes or {})}
 

@@ -58,7 +58,8 @@ def learn(
     if not placed.learned:
         return Learned(placed.eval(), Trained(0, 0.0), 0)
     watched = interventions is not None
-    needs = recipe.objective.needs
+    objective = recipe.minimised(placed)
+    needs = objective.needs
     data = problem.dataset("train", placed, needs)
     check_trainable(placed, needs, data)
     if shuffled:
@@ -69,7 +70,7 @@ def learn(
         claim(run_dir, problem, recipe, placed, data)
     engine = problem.engine(placed, needs.watch)
     trained = train(
-        placed, engine, data, recipe.objective, recipe.optimizer, settings, seed=recipe.seed,
+        placed, engine, data, objective, recipe.optimizer, settings, seed=recipe.seed,
         validation=validation, logger=logger, run_dir=run_dir, callbacks=callbacks,
     )  # fmt: skip
     return Learned(placed.requires_grad_(False).eval(), trained, len(data))

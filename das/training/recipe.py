@@ -9,6 +9,7 @@ from das.errors import ConfigError
 from das.estimators.base import Estimator, SetEstimator
 from das.interventions.base import Intervention
 from das.interventions.sets import InterventionSet
+from das.objectives import objective as objective_named
 from das.objectives.base import Objective
 from das.seeding import seeded
 from das.training.estimate import estimated
@@ -31,7 +32,7 @@ class Recipe:
         method: the method with everything but the width.
         sites: where; each gets an intervention of its own.
         tied: whether all sites share one intervention instead.
-        objective: what is minimised.
+        objective: what is minimised; None for the method's own.
         optimizer: how.
         trainer: how long.
         seed: of initialisation, order and samplers.
@@ -40,7 +41,7 @@ class Recipe:
     method: Method
     sites: tuple[Site, ...]
     tied: bool
-    objective: Objective
+    objective: Objective | None
     optimizer: Optimizer
     trainer: TrainerSettings
     seed: int
@@ -48,6 +49,21 @@ class Recipe:
     def at(self, positions: str) -> Recipe:
         """The same at other positions, read and written."""
         return replace(self, sites=tuple(replace(s, positions=positions, source_positions=None) for s in self.sites))
+
+    def minimised(self, placed: InterventionSet) -> Objective:
+        """The objective that trains these interventions.
+
+        Raises:
+            ConfigError: they do not agree on one, and none is given.
+            UnknownChoiceError: there is no such objective.
+        """
+        if self.objective is not None:
+            return self.objective
+        own = sorted({x.trained_by for x in placed if any(p.requires_grad for p in x.parameters())})
+        if len(own) != 1:
+            raise ConfigError("these interventions agree on no objective", got=str(own), remedy="give objective=...")
+        made: Objective = objective_named(own[0])
+        return made
 
     def place(self, problem: Problem, shuffled: bool = False) -> InterventionSet:
         """Fresh interventions, initialised from the seed without touching the global random state.

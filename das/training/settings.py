@@ -24,7 +24,7 @@ class FitSettings:
     controls: ControlSettings = field(default_factory=ControlSettings)
     seed: int = 0
 
-    def recipe(self, method: Method, site: Site | Sequence[Site], tied: bool, objective: Objective) -> Recipe:
+    def recipe(self, method: Method, site: Site | Sequence[Site], tied: bool, objective: Objective | None) -> Recipe:
         """How to make `method` at these sites."""
         sites = (site,) if isinstance(site, Site) else tuple(site)
         return Recipe(method, sites, tied, objective, self.optimizer, self.trainer, self.seed)

@@ -106,6 +106,8 @@ def test_a_method_is_trained_by_its_own_objective_unless_told_otherwise(model):
     assert trained(RANK2)["objective"] == "counterfactual_ce"
     own = trained(das_method("cdas", rank=1))
     assert (own["objective"], own["rows"]) == ("jsd", "contrasts")
+    wrapped = trained(lambda width: cdas(width, rank=1))
+    assert (wrapped["objective"], wrapped["rows"]) == ("jsd", "contrasts")
     assert trained(partial(partial(cdas), rank=1), objective=CounterfactualCE())["objective"] == "counterfactual_ce"
     assert trained(full_vector)["objective"] is None, "nothing is trained"
 
