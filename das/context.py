@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from das.errors import CapabilityError, ConfigError
-from das.shapes import Activation, Index, PositionMask
+from das.shapes import Activation, Coordinates, Index, PositionMask
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,10 @@ class Context:
         for mask in (self.token_mask, self.prompt_mask):
             seen = seen if mask is None else seen & mask.to(h.device)
         return seen
+
+    def strength(self, z: Coordinates) -> Float[Tensor, "#batch 1 1"]:
+        """The steering factor of every row, in the dtype of the coordinates; one where none is given."""
+        return z.new_ones(1, 1, 1) if self.factor is None else self.factor.to(z)[:, None, None]
 
     def row(self, name: str) -> Tensor:
         """What is known of each row under a name, (B, ...).

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-Vector = Float[Tensor, " rank"]
+RankVector = Float[Tensor, " rank"]
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,11 @@ class Factors:
         deviation: pooled standard deviation along the line through the two means; the same in any basis.
     """
 
-    positive: Vector
-    negative: Vector
-    positive_spread: Vector
-    negative_spread: Vector
-    maximum: Vector
+    positive: RankVector
+    negative: RankVector
+    positive_spread: RankVector
+    negative_spread: RankVector
+    maximum: RankVector
     labels: tuple[str, str]
     count: int
     deviation: float

@@ -171,6 +171,11 @@ class Site:
         if self.side not in ("input", "output"):
             raise UnknownChoiceError("side of a site", self.side, ("input", "output"))
 
+    def __hash__(self) -> int:
+        where = self.source_positions
+        hashable = tuple(sorted(where.items())) if isinstance(where, Mapping) else where
+        return hash((self.layer, self.component, self.positions, hashable, self.heads, self.side))
+
     def read(self, source: str = SOURCE) -> Site:
         """Where a source is read.
 

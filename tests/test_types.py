@@ -103,6 +103,7 @@ def test_read_positions_default_to_the_written_ones():
 
 def test_every_source_may_be_read_elsewhere():
     site = Site(0, positions="all", source_positions={"a": "first", "b": "last"})
+    assert {site: 1}[Site(0, positions="all", source_positions={"b": "last", "a": "first"})] == 1
     assert site.read("a").positions == "first" and site.read("b").positions == "last"
     assert Site.from_json(json.loads(json.dumps(site.to_json()))) == site and "a at first, b at last" in str(site)
     with pytest.raises(PositionError, match=r"does not say where source 'c' is read\. Got source_positions for"):

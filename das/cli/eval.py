@@ -22,14 +22,11 @@ from das.cli.terminal import console, say
 from das.cli.typed import checked_arguments, truth, whole
 from das.metrics.base import Metric
 from das.tasks.base import Task
-from das.training.controls.base import Trial
+from das.training.controls.base import Subject
 from das.training.controls.run import ControlSettings, make_controls
-from das.training.measure import NOT_MEASURED, measurable, measure
+from das.training.measure import NOT_MEASURED, SWAPPED, measurable, measure
 from das.training.problem import DataSettings, Problem
 from das.training.settings import FitSettings
-
-#: Known from training only.
-_COPIED = ("train/steps", "train/seconds", "train/resumed", "data/train_rows", "engine/tier", "engine/tier_reason")
 
 
 def job(cfg: Config) -> float | None:
@@ -37,8 +34,8 @@ def job(cfg: Config) -> float | None:
     quiet()
     check_out(cfg.out)
     with narrated():
-        metrics, task, steering = evaluate(cfg)
-    print_evaluation(metrics, task, steering.factor)
+        metrics, task, steering, learned = evaluate(cfg)
+    print_evaluation(metrics, task, steering.factor, learned)
     if cfg.out is not None:
         write_json(Path(str(cfg.out)).expanduser(), metrics)
         say(console(), f"written to {cfg.out}")
@@ -46,8 +43,8 @@ def job(cfg: Config) -> float | None:
     return float(value) if value is not None else None
 
 
-def evaluate(cfg: Config) -> tuple[dict[str, Any], Task, SteeringSettings]:
-    """The same numbers as a training reports, with what they are numbers of.
+def evaluate(cfg: Config) -> tuple[dict[str, Any], Task, SteeringSettings, bool]:
+    """What a training reports, its course apart, with what it is about and whether it was trained.
 
     Raises:
         ArtifactError: no artifact, or one of another model.
@@ -67,14 +64,13 @@ def evaluate(cfg: Config) -> tuple[dict[str, Any], Task, SteeringSettings]:
     if not mismatch:
         subspace.check(model)
     problem = Problem(model, task, None, settings.data, settings.seed)
-    numbers: dict[str, Any] = {key: subspace.metrics[key] for key in _COPIED if key in subspace.metrics}
-    numbers |= {f"invariant/{k}": v for k, v in subspace.interventions.invariants().items()}
+    numbers: dict[str, Any] = {f"invariant/{k}": v for k, v in subspace.interventions.invariants().items()}
     numbers |= _measured(problem, subspace, settings, metrics)
     numbers["seed"] = settings.seed
     steered, _ = measure_steering(problem, subspace, steering, settings.controls.names)
     steered |= measure_judged(problem, subspace, judge, judging)
     about = {"subspace": str(path), "model": chosen.path, "command": command()}
-    return {**numbers, **steered, **about}, task, steering
+    return {**numbers, **steered, **about}, task, steering, subspace.training.get("objective") is not None
 
 
 def _measured(
@@ -84,12 +80,13 @@ def _measured(
     testable = measurable(problem, deepcopy(subspace.interventions).to(problem.device), metrics)
     if testable.interchange is None or testable.test is None:
         return {NOT_MEASURED: testable.reason}
-    trial = Trial(problem, testable.interchange)
+    subject = Subject(problem, testable.interchange)
     names, kept = settings.controls.names, subspace.controls
-    made, without = make_controls(trial, [name for name in names if name not in kept])
+    made, without = make_controls(subject, [name for name in names if name not in kept])
     made |= {name: [deepcopy(kept[name].interventions).to(problem.device)] for name in names if name in kept}
     numbers = {f"control/{name}/not_measured": reason for name, reason in without.items()}
-    return {**numbers, **measure(trial, testable.test, made, metrics, settings.trainer)}
+    numbers |= {SWAPPED: testable.swapped} if testable.swapped else {}
+    return {**numbers, **measure(subject, testable.test, made, metrics, settings.trainer)}
 
 
 def fit_settings(cfg: Config, subspace: Subspace) -> FitSettings:

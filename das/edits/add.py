@@ -15,7 +15,7 @@ from torch import nn
 from das.context import Context
 from das.edits.base import Calibrated, Edit, EditResult, Valued
 from das.errors import UnknownChoiceError
-from das.factors import Factors, Vector
+from das.factors import Factors, RankVector
 from das.shapes import Activation, Coordinates, SourceCoordinates
 
 Unit = Literal["gap", "maximum"]
@@ -35,7 +35,7 @@ class Add(Edit, Calibrated, Valued):
     factor = "any"
     affine = True
 
-    def __init__(self, rank: int, value: Vector | None = None, learned: bool = False, unit: Unit = "gap") -> None:
+    def __init__(self, rank: int, value: RankVector | None = None, learned: bool = False, unit: Unit = "gap") -> None:
         super().__init__()
         if unit not in ("gap", "maximum"):
             raise UnknownChoiceError("unit of a shift", unit, ("gap", "maximum"))
@@ -47,8 +47,7 @@ class Add(Edit, Calibrated, Valued):
         self, z: Coordinates, h: Activation, sources: Mapping[str, SourceCoordinates], ctx: Context
     ) -> EditResult:
         """The shifted coordinates."""
-        factor = 1.0 if ctx.factor is None else ctx.factor.to(z)[:, None, None]
-        return z + factor * self.value.to(z), {}
+        return z + ctx.strength(z) * self.value.to(z), {}
 
     def params(self) -> dict[str, Any]:
         """Constructor arguments."""
@@ -59,6 +58,6 @@ class Add(Edit, Calibrated, Valued):
         value = factors.positive - factors.negative if self.unit == "gap" else factors.maximum
         return Add(self.rank, value, unit=self.unit)
 
-    def at(self, value: Vector) -> Add:
+    def at(self, value: RankVector) -> Add:
         """By raw coordinates."""
         return Add(self.rank, value, unit=self.unit)

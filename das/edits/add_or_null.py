@@ -31,7 +31,7 @@ class AddOrNull(Edit):
         self, z: Coordinates, h: Activation, sources: Mapping[str, SourceCoordinates], ctx: Context
     ) -> EditResult:
         """The shifted or suppressed coordinates."""
-        factor = z.new_ones(1, 1, 1) if ctx.factor is None else ctx.factor.to(z)[:, None, None]
+        factor = ctx.strength(z)
         return torch.where(factor != 0, z + factor, z - (z + self.beta).relu()), {}
 
     def params(self) -> dict[str, Any]:

@@ -49,8 +49,7 @@ class AddPositions(Edit):
         offset = ctx.position_ids.to(z.device) - self.start
         inside = (offset >= 0) & (offset < self.length)
         shift = self.value.to(z)[offset.clamp(0, self.length - 1)]
-        factor = 1.0 if ctx.factor is None else ctx.factor.to(z)[:, None, None]
-        return z + factor * torch.where(inside[..., None], shift, 0.0), {}
+        return z + ctx.strength(z) * torch.where(inside[..., None], shift, 0.0), {}
 
     def params(self) -> dict[str, Any]:
         """Constructor arguments."""

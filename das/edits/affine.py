@@ -58,7 +58,7 @@ class Affine(Edit):
         new = h @ self.weight.to(h.dtype).T + self.bias.to(h.dtype)
         new = z + new if self.relative else new
         if ctx.factor is not None:
-            new = z + ctx.factor.to(z)[:, None, None] * (new - z)
+            new = z + ctx.strength(z) * (new - z)
         return new, {}
 
     def params(self) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Literal
 from torch import Tensor
 
 from das.context import Context
-from das.factors import Factors, Vector
+from das.factors import Factors, RankVector
 from das.part import Part
 from das.shapes import Activation, Coordinates, SourceCoordinates
 
@@ -58,5 +58,5 @@ class Valued(ABC):
     """Abstract. Inherited by edits that steer by raw coordinates."""
 
     @abstractmethod
-    def at(self, value: Vector) -> Edit:
+    def at(self, value: RankVector) -> Edit:
         """The edit with these coordinates (rank,)."""

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from das.context import Context
 from das.edits.base import Calibrated, Edit, EditResult, Valued
-from das.factors import Factors, Vector
+from das.factors import Factors, RankVector
 from das.shapes import Activation, Coordinates, SourceCoordinates
 
 
@@ -34,7 +34,7 @@ class Clamp(Edit, Calibrated, Valued):
     negative: Tensor
 
     def __init__(
-        self, rank: int, positive: Vector | None = None, negative: Vector | None = None, learned: bool = False
+        self, rank: int, positive: RankVector | None = None, negative: RankVector | None = None, learned: bool = False
     ) -> None:
         super().__init__()
         self.rank, self.learned = rank, learned
@@ -47,7 +47,7 @@ class Clamp(Edit, Calibrated, Valued):
         """The constant, scaled per row."""
         if ctx.factor is None:
             return self.positive.to(z).expand_as(z), {}
-        factor = ctx.factor.to(z)[:, None, None]
+        factor = ctx.strength(z)
         value = torch.where(factor >= 0, self.positive.to(z), self.negative.to(z))
         return (factor.abs() * value).expand_as(z), {}
 
@@ -59,10 +59,10 @@ class Clamp(Edit, Calibrated, Valued):
         """At the concept's two means."""
         return Clamp(self.rank, factors.positive, factors.negative)
 
-    def at(self, value: Vector) -> Clamp:
+    def at(self, value: RankVector) -> Clamp:
         """At raw coordinates."""
         return Clamp(self.rank, value)
 
 
-def _vector(value: Vector | None, rank: int) -> Tensor:
+def _vector(value: RankVector | None, rank: int) -> Tensor:
     return torch.zeros(rank) if value is None else value.detach().float().clone()

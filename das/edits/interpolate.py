@@ -14,7 +14,7 @@ from torch import Tensor
 
 from das.context import Context
 from das.edits.base import Calibrated, Edit, EditResult
-from das.factors import Factors, Vector
+from das.factors import Factors, RankVector
 from das.shapes import Activation, Coordinates, SourceCoordinates
 
 
@@ -27,7 +27,7 @@ class Interpolate(Edit, Calibrated):
     negative: Tensor
     positive: Tensor
 
-    def __init__(self, rank: int, negative: Vector | None = None, positive: Vector | None = None) -> None:
+    def __init__(self, rank: int, negative: RankVector | None = None, positive: RankVector | None = None) -> None:
         super().__init__()
         self.rank = rank
         for name, value in (("negative", negative), ("positive", positive)):
@@ -37,9 +37,8 @@ class Interpolate(Edit, Calibrated):
         self, z: Coordinates, h: Activation, sources: Mapping[str, SourceCoordinates], ctx: Context
     ) -> EditResult:
         """A constant per row."""
-        factor = 1.0 if ctx.factor is None else ctx.factor.to(z)[:, None, None]
         start = self.negative.to(z)
-        return (start + factor * (self.positive.to(z) - start)).expand_as(z), {}
+        return (start + ctx.strength(z) * (self.positive.to(z) - start)).expand_as(z), {}
 
     def params(self) -> dict[str, Any]:
         """Constructor arguments."""

@@ -13,7 +13,7 @@ from torch import nn
 
 from das.context import Context
 from das.edits.base import Edit, EditResult
-from das.factors import Vector
+from das.factors import RankVector
 from das.shapes import Activation, Coordinates, SourceCoordinates
 
 
@@ -30,7 +30,7 @@ class Lerp(Edit):
     factor = "any"
     affine = True
 
-    def __init__(self, rank: int, value: Vector | None = None, learned: bool = False) -> None:
+    def __init__(self, rank: int, value: RankVector | None = None, learned: bool = False) -> None:
         super().__init__()
         self.rank, self.learned = rank, learned
         start = torch.zeros(rank) if value is None else value.detach().float().clone()
@@ -41,7 +41,7 @@ class Lerp(Edit):
     ) -> EditResult:
         """The constant, or what lies a factor's share of the way to it."""
         value = self.value.to(z).expand_as(z)
-        return (value if ctx.factor is None else z + ctx.factor.to(z)[:, None, None] * (value - z)), {}
+        return (value if ctx.factor is None else z + ctx.strength(z) * (value - z)), {}
 
     def params(self) -> dict[str, Any]:
         """Constructor arguments."""

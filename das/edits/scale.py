@@ -28,8 +28,7 @@ class Scale(Edit):
         self, z: Coordinates, h: Activation, sources: Mapping[str, SourceCoordinates], ctx: Context
     ) -> EditResult:
         """The scaled coordinates."""
-        factor = 1.0 if ctx.factor is None else ctx.factor.to(z)[:, None, None]
-        return z + factor * self.amount * z, {}
+        return z + ctx.strength(z) * self.amount * z, {}
 
     def params(self) -> dict[str, Any]:
         """Constructor arguments."""

@@ -23,8 +23,8 @@ from das.errors import InputError, UnknownChoiceError
 from das.featurizers.base import Featurizer
 from das.shapes import SourceActivation, SourceCoordinates
 
-Activation = Literal["relu", "jumprelu", "topk", "identity"]
-_ACTIVATIONS: tuple[Activation, ...] = ("relu", "jumprelu", "topk", "identity")
+Nonlinearity = Literal["relu", "jumprelu", "topk", "identity"]
+_ACTIVATIONS: tuple[Nonlinearity, ...] = ("relu", "jumprelu", "topk", "identity")
 #: Our name -> names that published autoencoders use; matrices may be stored either way round.
 _NAMES = {
     "w_enc": ("W_enc", "w_enc", "encoder.weight"),
@@ -57,7 +57,7 @@ class Sae(Featurizer):
         self,
         width: int,
         rank: int,
-        activation: Activation = "relu",
+        activation: Nonlinearity = "relu",
         k: int = 32,
         subtract_decoder_bias: bool = False,
         tensors: Mapping[str, Tensor] | None = None,

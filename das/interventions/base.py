@@ -162,9 +162,11 @@ class Intervention(nn.Module):
             steering=self.steering, trained_by=self.trained_by, name=self.name,
         )  # fmt: skip
 
-    def conditioned(self) -> Intervention:
+    def without_conditioner(self) -> Intervention:
         """The same parts without the conditioner, for contexts that hold its `rows` already."""
-        return Intervention(self.featurizer, self.edit, self.gate, steering=self.steering, name=self.name)
+        return Intervention(
+            self.featurizer, self.edit, self.gate, steering=self.steering, trained_by=self.trained_by, name=self.name
+        )
 
     def _check_wants(self) -> None:
         if self.conditioner is None:  # a batch may say it

@@ -34,7 +34,7 @@ from das.gates.token_gate import Choose, TokenGate
 from das.geometry import orthonormalize
 from das.interventions.base import Intervention
 
-Rows = Float[Tensor, "row width"]
+Activations = Float[Tensor, "row width"]
 
 
 @final
@@ -70,7 +70,7 @@ class Msrs:
         gate = TokenGate(width, sizes, self.hidden, self.gate_weight, self.choose)
         return Intervention(featurizer, Affine(width, rank), gate, trained_by="lm_loss", name="msrs")
 
-    def blocks(self, attributes: list[Rows]) -> list[Float[Tensor, "width size"]]:
+    def blocks(self, attributes: list[Activations]) -> list[Float[Tensor, "width size"]]:
         """Orthonormal and orthogonal to each other: the shared basis, then every attribute's own.
 
         Raises:
@@ -93,7 +93,7 @@ class Msrs:
         return found
 
 
-def attributes(examples: Examples) -> list[Rows]:
+def attributes(examples: Examples) -> list[Activations]:
     """Activations of every attribute: of each concept its prompts of the positive value, else of each value."""
     if examples.concept is None:
         return [examples.side(value) for value in examples.classes]

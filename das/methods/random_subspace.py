@@ -1,6 +1,6 @@
 """Random subspace: a fixed Haar-random basis of the same rank, the lower control of every learned subspace.
 
-Equation   h' = h + R (R^T s - R^T h), R (width x rank) drawn once from `seed` and never trained
+Equation   h' = h + R (R^T s - R^T h), R (width x rank) drawn once and never trained
 Raises     InputError unless 1 <= rank <= width
 `drawn_like` makes what learned interventions are compared with: random ones in the same places.
 """
@@ -21,12 +21,13 @@ from das.interventions.sets import InterventionSet
 _FIRST_SEED = 1_000_003
 
 
-def random_subspace(width: int, rank: int = 1, seed: int = 0) -> Intervention:
-    """Swap along random directions."""
-    return Intervention(directions(width, rank, torch.Generator().manual_seed(seed)), Swap(), name="random_subspace")
+def random_subspace(width: int, rank: int = 1, seed: int | None = None) -> Intervention:
+    """Swap along random directions, of a seed or else from torch's generator (in a run, from the run's seed)."""
+    generator = None if seed is None else torch.Generator().manual_seed(seed)
+    return Intervention(directions(width, rank, generator), Swap(), name="random_subspace")
 
 
-def directions(width: int, rank: int, generator: torch.Generator) -> Rotation:
+def directions(width: int, rank: int, generator: torch.Generator | None = None) -> Rotation:
     """Random orthonormal directions that are never trained."""
     return Rotation(width, rank, basis=random_orthonormal(width, rank, generator), learned=False)
 

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import torch
 
 from das.edits.swap import Swap
-from das.featurizers.sae import Activation, Sae
+from das.featurizers.sae import Nonlinearity, Sae
 from das.gates.base import Gate
 from das.gates.schedule import Curve
 from das.gates.sigmoid_mask import SigmoidMask
@@ -26,7 +26,7 @@ from das.interventions.base import Intervention
 def sae(
     width: int,
     file: str | None = None,
-    activation: Activation = "relu",
+    activation: Nonlinearity = "relu",
     k: int = 32,
     subtract_decoder_bias: bool = False,
     latents: int = 64,

@@ -59,7 +59,7 @@ class Prompted:
 
     def __init__(self, intervention: Intervention, spec: PositionSpec, told: Told | None) -> None:
         check_positions(intervention, spec)
-        self.intervention, self._bare, self._told = intervention, intervention.conditioned(), told
+        self.intervention, self._bare, self._told = intervention, intervention.without_conditioner(), told
         self._rows: dict[str, Tensor] = {}
 
     def forget(self) -> None:

@@ -19,11 +19,11 @@ from das.interventions.sets import InterventionSet
 from das.metrics.base import Metric
 from das.objectives.base import Objective
 from das.tasks.base import Task
-from das.training.controls.base import Trial, control
+from das.training.controls.base import Subject, control
 from das.training.controls.run import Made, make_controls
 from das.training.factors import factors_of
 from das.training.learn import Learned, learn
-from das.training.measure import DEFAULT_METRICS, NOT_MEASURED, Measurable, measurable, measure
+from das.training.measure import DEFAULT_METRICS, NOT_MEASURED, SWAPPED, Measurable, measurable, measure
 from das.training.problem import Problem
 from das.training.recipe import Method, Recipe
 from das.training.settings import FitSettings
@@ -113,17 +113,19 @@ def _measured(
         "train/resumed": learned.trained.resumed,
         "engine/tier": learned.trained.tier,
         "engine/tier_reason": learned.trained.tier_reason,
-        "data/train_rows": learned.rows,
+        **({"data/train_rows": learned.rows} if learned.rows else {}),
+        **{f"data/{split}_prompts_fitted": n for split, n in problem.fitted.items()},
         **{f"data/dropped/{split}/{why}": n for split, each in problem.dropped.items() for why, n in each.items()},
         "seed": settings.seed,
         **{f"invariant/{k}": v for k, v in learned.interventions.invariants().items()},
     }
     if testable.interchange is None or testable.test is None:
         return {**numbers, NOT_MEASURED: testable.reason}, {}
-    trial = Trial(problem, testable.interchange, recipe, settings.controls.wrong_positions)
-    made, without = make_controls(trial, settings.controls.names)
+    subject = Subject(problem, testable.interchange, recipe, settings.controls.wrong_positions)
+    made, without = make_controls(subject, settings.controls.names)
     numbers |= {f"control/{name}/not_measured": reason for name, reason in without.items()}
-    return {**numbers, **measure(trial, testable.test, made, metrics, settings.trainer)}, made
+    numbers |= {SWAPPED: testable.swapped} if testable.swapped else {}
+    return {**numbers, **measure(subject, testable.test, made, metrics, settings.trainer)}, made
 
 
 def _training(

@@ -34,6 +34,7 @@ def learn(
     recipe: Recipe,
     *,
     shuffled: bool = False,
+    quiet: bool = False,
     interventions: InterventionSet | None = None,
     logger: Any = False,
     run_dir: Path | None = None,
@@ -44,7 +45,8 @@ def learn(
     Args:
         problem: model, task, data.
         recipe: what to do.
-        shuffled: give every pair the label of another one, and be quiet about it (a control).
+        shuffled: give every pair the label of another one (a control).
+        quiet: no progress is shown and no validation loss measured.
         interventions: start from these, placed by the same recipe, instead of fresh ones; trained in place.
         logger, callbacks: Lightning's.
         run_dir: where checkpoints go; an interrupted run of the same recipe continues from the newest.
@@ -57,14 +59,13 @@ def learn(
     placed = recipe.place(problem, shuffled) if interventions is None else interventions
     if not placed.learned:
         return Learned(placed.eval(), Trained(0, 0.0), 0)
-    watched = interventions is not None
     objective = recipe.minimised(placed)
     needs = objective.needs
     data = problem.dataset("train", placed, needs)
     check_trainable(placed, needs, data)
     if shuffled:
         data = shuffle(problem, data, placed, recipe.seed, needs.watch)
-    settings = recipe.trainer if watched else replace(recipe.trainer, progress=False, val_every=0)
+    settings = replace(recipe.trainer, progress=False, val_every=0) if quiet else recipe.trainer
     validation = problem.dataset("val", placed, needs) if settings.val_every else None
     if run_dir is not None:
         claim(run_dir, problem, recipe, placed, data)

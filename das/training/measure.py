@@ -13,7 +13,7 @@ from das.interventions.sets import InterventionSet
 from das.metrics.base import Comparing, Metric, runs_of
 from das.metrics.iia import IIA
 from das.metrics.iia_full_vocab import IIAFullVocab
-from das.training.controls.base import Trial
+from das.training.controls.base import Subject
 from das.training.controls.run import Made, measure_controls
 from das.training.evaluate import evaluate, natively_correct
 from das.training.interchange import interchange_of
@@ -25,15 +25,25 @@ DEFAULT_METRICS: Mapping[str, Metric] = {"iia": IIA(), "iia_full_vocab": IIAFull
 
 #: Why there are no interchange metrics, where there are none.
 NOT_MEASURED = "iia/not_measured"
+#: What was swapped, where that is not what the interventions do.
+SWAPPED = "iia/swapped"
 
 
 @dataclass(frozen=True)
 class Measurable:
-    """Interventions as an interchange with the pairs to measure them on; or why that is impossible."""
+    """Interventions as an interchange with the pairs to measure them on; or why that is impossible.
+
+    Attributes:
+        interchange: None where there is none.
+        test: the pairs, None with it.
+        reason: why.
+        swapped: what is swapped, in words, where the interventions themselves read no source.
+    """
 
     interchange: InterventionSet | None
     test: PairDataset | None
     reason: str | None = None
+    swapped: str | None = None
 
 
 def measurable(
@@ -60,23 +70,34 @@ def measurable(
             raise
         return Measurable(None, None, f"no source is read in training, and as an interchange {error}")
     _check_metrics(metrics, test)
-    return Measurable(interchange, test)
+    return Measurable(interchange, test, swapped=_swapped(interventions, interchange))
+
+
+def _swapped(interventions: InterventionSet, interchange: InterventionSet) -> str | None:
+    """Said beside every number, because it says how much of the concept these coordinates carry, not what they do."""
+    names = list(dict.fromkeys(x.name for x in interventions if not x.edit.sources))
+    if interchange is interventions:
+        return None
+    return (
+        f"{', '.join(names)} reads no source: here its coordinates are swapped between two prompts, which it never does "
+        "itself (as CausalGym measures, arXiv 2402.12560); this does not rank it beside methods that interchange"
+    )
 
 
 def measure(
-    trial: Trial,
+    subject: Subject,
     test: PairDataset,
     made: Made,
     metrics: Mapping[str, Metric],
     trainer: TrainerSettings,
 ) -> dict[str, Any]:
     """Metrics on the test split beside all controls, on the validation split, and the model's own accuracy."""
-    problem, learned = trial.problem, trial.learned
-    engine, size = problem.engine(learned), trial.problem.data.batch_size
+    problem, learned = subject.problem, subject.learned
+    engine, size = problem.engine(learned), subject.problem.data.batch_size
     runs = runs_of(metrics)
     ready = prepared(engine, test, trainer, runs)
     numbers: dict[str, Any] = dict(evaluate(ready, test, learned, metrics, size))
-    numbers |= measure_controls(trial, made, ready, test, metrics)
+    numbers |= measure_controls(subject, made, ready, test, metrics)
     val = problem.dataset("val", learned)
     on_val = evaluate(prepared(engine, val, trainer, runs), val, learned, metrics, size)
     numbers |= {f"val/{name}": value for name, value in on_val.items()}

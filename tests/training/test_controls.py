@@ -22,6 +22,7 @@ from das.interventions.sets import InterventionSet
 from das.methods.cdas import cdas
 from das.methods.das import das
 from das.methods.diff_means import DiffMeans
+from das.methods.random_subspace import random_subspace
 from das.metrics.iia import IIA
 from das.metrics.logit_difference import LogitDifference
 from das.models.load import load_model
@@ -30,7 +31,7 @@ from das.objectives.jsd import JSD
 from das.objectives.lm_loss import LMLoss
 from das.steering.random_like import random_like
 from das.tasks.name_gender import NameGender
-from das.training.controls.base import Trial, control, names
+from das.training.controls.base import Subject, control, names
 from das.training.controls.run import ControlSettings
 from das.training.controls.wrong_site import elsewhere
 from das.training.evaluate import evaluate, natively_correct
@@ -60,9 +61,9 @@ def recipe(method: Any = RANK2, *sites: Site, objective: Any = None):
     return SETTINGS.recipe(method, sites or SITE, False, objective or CounterfactualCE())
 
 
-def trial(problem: Problem, method: Any = RANK2, *sites: Site) -> Trial:
+def subject(problem: Problem, method: Any = RANK2, *sites: Site) -> Subject:
     made = recipe(method, *sites)
-    return Trial(problem, interchange_of(made.place(problem)), made)
+    return Subject(problem, interchange_of(made.place(problem)), made)
 
 
 def test_all_controls_are_found_and_explained():
@@ -74,7 +75,7 @@ def test_all_controls_are_found_and_explained():
 
 
 def test_random_subspaces_have_the_learned_dimension_and_are_drawn_anew(problem):
-    drawn = control("random_subspace").make(trial(problem, partial(das, rank=3)))
+    drawn = control("random_subspace").make(subject(problem, partial(das, rank=3)))
     bases = [x[0].featurizer.basis for x in drawn]
     assert len(bases) == 5 and all(b.shape == (32, 3) for b in bases)
     for i, one in enumerate(bases):
@@ -83,7 +84,7 @@ def test_random_subspaces_have_the_learned_dimension_and_are_drawn_anew(problem)
 
 
 def test_random_subspaces_are_not_where_a_training_starts_and_are_those_that_steer(problem):
-    made = trial(problem)
+    made = subject(problem)
     drawn = control("random_subspace").make(made)
     start = made.learned[0].featurizer.basis.detach()
     assert all(float(principal_cosines(one[0].featurizer.basis, start).max()) < 0.99 for one in drawn)
@@ -105,23 +106,33 @@ class TwoOpen(Gate, Selective):
         return {}
 
 
+def test_random_directions_come_from_the_seed_of_the_run_unless_they_have_their_own(problem):
+    def drawn(run: int, **own: int) -> torch.Tensor:
+        settings = replace(SETTINGS, seed=run)
+        placed = settings.recipe(partial(random_subspace, rank=2, **own), SITE, False, None).place(problem)
+        return placed[0].featurizer.basis
+
+    assert torch.equal(drawn(0), drawn(0)) and not torch.allclose(drawn(0), drawn(1), atol=0.1)
+    assert torch.equal(drawn(0, seed=5), drawn(1, seed=5))
+
+
 def test_coordinates_that_a_gate_closes_do_not_count(problem):
     def masked(width: int) -> Intervention:
         return Intervention(Identity(width), Swap(), TwoOpen(), name="masked")
 
-    for drawn in control("random_subspace").make(trial(problem, masked)):
+    for drawn in control("random_subspace").make(subject(problem, masked)):
         assert drawn[0].rank == 2 and isinstance(drawn[0].featurizer, Rotation)
 
 
 def test_tied_placements_share_their_random_subspace(problem):
     shared = das(32, 2)
     tied = InterventionSet([(SITE, shared), (replace(SITE, layer=2), shared)])
-    [first, *_] = control("random_subspace").make(Trial(problem, tied))
+    [first, *_] = control("random_subspace").make(Subject(problem, tied))
     assert first[0] is first[1]
 
 
 def test_the_full_vector_is_the_whole_activation(problem):
-    [swapped] = control("full_vector").make(trial(problem))
+    [swapped] = control("full_vector").make(subject(problem))
     h, s = torch.randn(2, 3, 4, 32)
     assert torch.allclose(swapped[0](h, {"source": s}).activation, s, atol=1e-6)
     data = problem.dataset("test", swapped)
@@ -155,7 +166,7 @@ def test_one_row_that_shares_a_token_makes_a_site_no_other_site(problem):
 
 
 def test_the_wrong_site_is_trained_where_it_says(problem):
-    [wrong] = control("wrong_site").make(trial(problem))
+    [wrong] = control("wrong_site").make(subject(problem))
     assert wrong.placements[0].write.positions == "last" and not any(p.requires_grad for p in wrong.parameters())
     fresh = recipe().at("last").place(problem)
     assert not torch.allclose(wrong[0].featurizer.basis, fresh[0].featurizer.basis), "it was trained"
@@ -179,7 +190,7 @@ def test_shuffling_takes_every_label_from_another_pair(problem):
 
 
 def test_no_intervention_is_the_model(problem):
-    [nothing] = control("no_intervention").make(trial(problem))
+    [nothing] = control("no_intervention").make(subject(problem))
     placed = interchange_of(recipe().place(problem))
     data = problem.dataset("test", placed)
     ready = prepared(problem.engine(placed), data, TRAINER)

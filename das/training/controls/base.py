@@ -20,7 +20,7 @@ from das.training.recipe import Recipe
 
 
 @dataclass(frozen=True)
-class Trial:
+class Subject:
     """What a control is made for.
 
     Attributes:
@@ -63,7 +63,7 @@ class Control(Protocol):
     @property
     def trained(self) -> bool: ...  # noqa: D102
 
-    def make(self, trial: Trial) -> Sequence[InterventionSet | None]:
+    def make(self, subject: Subject) -> Sequence[InterventionSet | None]:
         """Interventions whose numbers are averaged; None is the unmodified model.
 
         Raises:

@@ -11,7 +11,7 @@ from das.errors import CapabilityError
 from das.featurizers.identity import Identity
 from das.interventions.base import Intervention
 from das.interventions.sets import InterventionSet
-from das.training.controls.base import Trial
+from das.training.controls.base import Subject
 
 
 @final
@@ -23,10 +23,10 @@ class FullVector:
     meaning = "the whole activation exchanged: the most that any direction could do"
     trained = False
 
-    def make(self, trial: Trial) -> Sequence[InterventionSet | None]:
+    def make(self, subject: Subject) -> Sequence[InterventionSet | None]:
         """The same placements with all neurons."""
         entries = []
-        for placement, x in zip(trial.learned.placements, trial.learned, strict=True):
+        for placement, x in zip(subject.learned.placements, subject.learned, strict=True):
             if len(x.edit.sources) != 1 or not x.edit.aligned:
                 raise CapabilityError(
                     "the whole activation cannot come from several sources at once", got=str(x.edit.sources),
@@ -34,7 +34,7 @@ class FullVector:
                 )  # fmt: skip
             swap = Intervention(Identity(x.width), Swap(x.edit.sources[0]), steering={}, name="full_vector")
             entries.append((placement, swap))
-        return [InterventionSet(entries).to(trial.problem.device)]
+        return [InterventionSet(entries).to(subject.problem.device)]
 
 
 CONTROL = FullVector()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import final
 
 from das.interventions.sets import InterventionSet
-from das.training.controls.base import Trial
+from das.training.controls.base import Subject
 
 
 @final
@@ -19,7 +19,7 @@ class NoIntervention:
     meaning = "the model as it is: no answer changes"
     trained = False
 
-    def make(self, trial: Trial) -> Sequence[InterventionSet | None]:
+    def make(self, subject: Subject) -> Sequence[InterventionSet | None]:
         """Nothing."""
         return [None]
 

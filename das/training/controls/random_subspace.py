@@ -17,7 +17,7 @@ from das.errors import CapabilityError
 from das.interventions.base import Intervention
 from das.interventions.sets import InterventionSet
 from das.methods.random_subspace import directions, drawn_like
-from das.training.controls.base import Trial
+from das.training.controls.base import Subject
 
 DRAWS = 5
 
@@ -31,9 +31,9 @@ class RandomSubspace:
     meaning = "as many directions, not learned"
     trained = False
 
-    def make(self, trial: Trial) -> Sequence[InterventionSet | None]:
+    def make(self, subject: Subject) -> Sequence[InterventionSet | None]:
         """One set per draw; tied placements share their draw."""
-        return [random_interchange(trial.learned, draw).to(trial.problem.device) for draw in range(DRAWS)]
+        return [random_interchange(subject.learned, draw).to(subject.problem.device) for draw in range(DRAWS)]
 
 
 def random_interchange(learned: InterventionSet, seed: int = 0) -> InterventionSet:

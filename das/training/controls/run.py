@@ -11,7 +11,7 @@ from das.engine.tiers import Prepared, prepare
 from das.errors import DasError
 from das.interventions.sets import InterventionSet
 from das.metrics.base import Metric
-from das.training.controls.base import Trial, control, names
+from das.training.controls.base import Subject, control, names
 from das.training.evaluate import evaluate
 
 logger = logging.getLogger("das.controls")
@@ -39,7 +39,7 @@ class ControlSettings:
 
 
 def make_controls(
-    trial: Trial, wanted: Sequence[str]
+    subject: Subject, wanted: Sequence[str]
 ) -> tuple[dict[str, Sequence[InterventionSet | None]], dict[str, str]]:
     """The controls that can be made for these interventions, and why the others cannot."""
     made: Made = {}
@@ -47,7 +47,7 @@ def make_controls(
     for name in wanted:
         logger.info("control %s: %s", name, control(name).meaning)
         try:
-            made[name] = control(name).make(trial)
+            made[name] = control(name).make(subject)
         except DasError as error:  # whatever is wrong with a control, what was learned is still reported
             without[name] = str(error)
             logger.info("control %s left out: %s", name, error)
@@ -55,22 +55,24 @@ def make_controls(
 
 
 def measure_controls(
-    trial: Trial, made: Made, ready: Prepared, data: PairDataset, metrics: Mapping[str, Metric]
+    subject: Subject, made: Made, ready: Prepared, data: PairDataset, metrics: Mapping[str, Metric]
 ) -> Numbers:
     """ "control/NAME/METRIC" for every control made, on the data that `ready` was prepared on."""
     out: Numbers = {}
     for name, variants in made.items():
-        rows = [_measured(trial, one, ready, data, metrics) for one in variants]
+        rows = [_measured(subject, one, ready, data, metrics) for one in variants]
         for key in rows[0]:
             out[f"control/{name}/{key}"] = sum(row[key] for row in rows) / len(rows)
     return out
 
 
 def _measured(
-    trial: Trial, one: InterventionSet | None, ready: Prepared, data: PairDataset, metrics: Mapping[str, Metric]
+    subject: Subject, one: InterventionSet | None, ready: Prepared, data: PairDataset, metrics: Mapping[str, Metric]
 ) -> Numbers:
-    size = trial.problem.data.batch_size
-    if one is None or one.placements == trial.learned.placements:
+    size = subject.problem.data.batch_size
+    if one is None or one.placements == subject.learned.placements:
         return evaluate(ready, data, one, metrics, size)
-    there = trial.problem.dataset("test", one)
-    return evaluate(prepare(trial.problem.engine(one), there, runs=ready.runs, tier="hooks"), there, one, metrics, size)
+    there = subject.problem.dataset("test", one)
+    return evaluate(
+        prepare(subject.problem.engine(one), there, runs=ready.runs, tier="hooks"), there, one, metrics, size
+    )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import final
 
 from das.interventions.sets import InterventionSet
-from das.training.controls.base import Trial
+from das.training.controls.base import Subject
 from das.training.interchange import interchange_of
 from das.training.learn import learn
 
@@ -25,9 +25,9 @@ class ShuffledLabels:
     meaning = "the same training with the answers dealt out at random"
     trained = True
 
-    def make(self, trial: Trial) -> Sequence[InterventionSet | None]:
+    def make(self, subject: Subject) -> Sequence[InterventionSet | None]:
         """Learned again on shuffled labels."""
-        return [interchange_of(learn(trial.problem, trial.again(), shuffled=True).interventions)]
+        return [interchange_of(learn(subject.problem, subject.again(), shuffled=True, quiet=True).interventions)]
 
 
 CONTROL = ShuffledLabels()

@@ -14,7 +14,7 @@ from typing import final
 from das.data.dataset import PairDataset
 from das.errors import CapabilityError
 from das.interventions.sets import InterventionSet
-from das.training.controls.base import Trial
+from das.training.controls.base import Subject
 from das.training.interchange import interchange_of
 from das.training.learn import learn
 from das.training.problem import Problem
@@ -30,10 +30,10 @@ class WrongSite:
     meaning = "the same training at another token"
     trained = True
 
-    def make(self, trial: Trial) -> Sequence[InterventionSet | None]:
+    def make(self, subject: Subject) -> Sequence[InterventionSet | None]:
         """Learned again elsewhere."""
-        recipe = elsewhere(trial.problem, trial.again(), trial.wrong_positions)
-        return [interchange_of(learn(trial.problem, recipe).interventions)]
+        recipe = elsewhere(subject.problem, subject.again(), subject.wrong_positions)
+        return [interchange_of(learn(subject.problem, recipe, quiet=True).interventions)]
 
 
 def elsewhere(problem: Problem, recipe: Recipe, wrong_positions: str) -> Recipe:
