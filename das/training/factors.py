@@ -19,11 +19,11 @@ from das.batch import Positions, TokenBatch
 from das.data.collate import pad
 from das.data.positions import parse_positions, resolve
 from das.engine.engine import read
-from das.errors import DasError, EmptySplitError
+from das.errors import CapabilityError, DasError, EmptySplitError
 from das.estimators.base import NEGATIVE, POSITIVE
 from das.factors import Factors, deviation_between
 from das.interventions.base import Intervention
-from das.interventions.sets import InterventionSet
+from das.interventions.sets import InterventionSet, Placement
 from das.tasks.base import ConceptTask, ContrastTask
 from das.tasks.sieve import Sieve
 from das.training.collect import check_fits, labelled
@@ -40,7 +40,8 @@ Row = tuple[Prompt, tuple[int, ...]]
 def factors_of(problem: Problem, interventions: InterventionSet, split: str = "train") -> tuple[Factors | None, ...]:
     """Per placement; None for tasks whose concept has no two values, and where coordinates need a conditioner.
 
-    None also where the task's prompts do not have these positions, which is logged: what was learned is worth keeping.
+    None also where the task's prompts do not have these positions, or sources are read at several, which is logged:
+    what was learned is worth keeping.
     """
     task = problem.task
     if not isinstance(task, ConceptTask):
@@ -52,16 +53,27 @@ def factors_of(problem: Problem, interventions: InterventionSet, split: str = "t
 
     found: list[Factors | None] = []
     for placement, x in zip(interventions.placements, interventions, strict=True):
-        site = next(iter(placement.reads.values()), placement.write.read())
-        written = parse_positions(site.positions).beyond_prompt and isinstance(task, ContrastTask)
         known = None
         if x.conditioner is None:
             try:
+                site = _read(placement)
+                written = parse_positions(site.positions).beyond_prompt and isinstance(task, ContrastTask)
                 known = _factors(problem, x, site, sides(written), (task.positive, task.negative))
             except DasError as error:
-                log.warning("no factors at %s: %s", site, error)
+                log.warning("no factors at %s: %s", placement.write, error)
         found.append(known)
     return tuple(found)
+
+
+def _read(placement: Placement) -> Site:
+    """Where the coordinates of a concept value are."""
+    sites = set(placement.reads.values()) or {placement.write.read()}
+    if len(sites) > 1:
+        raise CapabilityError(
+            "sources are read at several places, so coordinates have no one place to be averaged at",
+            got=", ".join(sorted(map(str, sites))), remedy="steer with value=..., or read all sources at one place",
+        )  # fmt: skip
+    return sites.pop()
 
 
 def _factors(

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from das.methods.das import das
+from das.methods.mdas import mdas
 from das.methods.reft_r1 import reft_r1
 from das.models.load import load_model
 from das.objectives.jsd import JSD
@@ -72,6 +73,14 @@ def test_read_where_the_site_says(model, positions):
     assert torch.allclose(found.positive, torch.stack([z.mean(0) for z in positive]).mean(0), atol=1e-5)
     assert torch.allclose(found.negative, torch.stack([z.mean(0) for z in negative]).mean(0), atol=1e-5)
     assert torch.allclose(found.maximum, torch.cat(positive).amax(0).clamp(min=0), atol=1e-5)
+
+
+@pytest.mark.parametrize(("second", "known"), [("last", True), ("first", False)])
+def test_blocks_whose_sources_are_read_at_several_places_have_no_factors(model, second, known, caplog):
+    problem, where = Problem(model, NameGender(), data=DATA), {"first": "last", "second": second}
+    interventions = FitSettings().recipe(mdas, Site(1, source_positions=where), False, None).place(problem)
+    [found] = factors_of(problem, interventions)
+    assert (found is not None) == known and ("read at several places" in caplog.text) != known
 
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])
