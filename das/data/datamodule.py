@@ -25,7 +25,9 @@ class PairDataModule(LightningDataModule):
         self.train = train
 
     def train_dataloader(self) -> PairLoader:
-        """The training loader."""
+        """The training loader, of this process's share of the rows."""
+        if self.trainer is not None:
+            self.train.share(self.trainer.global_rank, self.trainer.world_size)
         return self.train
 
     def transfer_batch_to_device(self, batch: PairBatch, device: torch.device, dataloader_idx: int) -> PairBatch:

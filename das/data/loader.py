@@ -57,6 +57,11 @@ class PairLoader:
                 remedy="use drop_last=False or a smaller batch_size",
             )
 
+    def share(self, rank: int, world: int) -> None:
+        """Give this process its part from now on, where it is not known before processes start."""
+        assert 0 <= rank < world
+        self.rank, self.world = rank, world
+
     @property
     def epoch(self) -> int:
         """The epoch of the current or last pass, from 0."""

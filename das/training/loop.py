@@ -45,6 +45,8 @@ class TrainerSettings:
         max_steps: optimiser steps.
         batch_size: pairs per step; for contrast quadruples the number of quadruples (two rows each).
         accumulate: batches per optimiser step.
+        devices: processes that share the rows of every step, each with batches of `batch_size`, where they were started
+            together (`torchrun --nproc-per-node=N`); the model is in every process.
         tier: engine tier, or "auto".
         budget_gib: memory the engine may use for its caches under "auto".
         val_every: steps between validation losses; 0 never.
@@ -57,6 +59,7 @@ class TrainerSettings:
     max_steps: int = 150
     batch_size: int = 32
     accumulate: int = 1
+    devices: int = 1
     tier: Tier | Literal["auto"] = "auto"
     budget_gib: float = 4.0
     val_every: int = 0
@@ -66,9 +69,9 @@ class TrainerSettings:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.max_steps < 1 or self.batch_size < 1 or self.accumulate < 1:
-            got = f"max_steps {self.max_steps}, batch_size {self.batch_size}, accumulate {self.accumulate}"
-            raise EmptySplitError("trainer.max_steps, batch_size and accumulate must be at least 1", got=got)
+        if min(counts := (self.max_steps, self.batch_size, self.accumulate, self.devices)) < 1:
+            names = "max_steps, batch_size, accumulate and devices"
+            raise EmptySplitError(f"trainer.{names} must be at least 1", got=str(counts))
         for name in ("val_every", "checkpoint_every", "log_every", "budget_gib"):
             if not getattr(self, name) >= 0:
                 raise InputError(f"trainer.{name} must not be negative", got=getattr(self, name))
@@ -140,7 +143,9 @@ def train(
     module = InterventionModule(interventions.train(), ready, objective, optimizer, seed)
     loader = PairLoader(data, settings.batch_size, seed)
     with quiet(), interruptible():
-        epochs = settings.max_steps * settings.accumulate // len(loader) + 2  # never reached: max_steps ends the run
+        epochs = (
+            settings.max_steps * settings.accumulate * settings.devices // len(loader) + 2
+        )  # never reached: max_steps ends the run
         trainer = _trainer(engine, settings, optimizer, logger, run_dir, watching, epochs)
         resumed = newest_checkpoint(run_dir)
         where = "" if resumed is None else f", going on from {resumed.name}"
@@ -174,7 +179,7 @@ def _trainer(
         own.append(ModelCheckpoint(run_dir / FOLDER, "{step}", every_n_train_steps=every, save_top_k=1))
     return pl.Trainer(
         accelerator="gpu" if device.type == "cuda" else device.type,
-        devices=1,
+        devices=settings.devices,
         max_steps=settings.max_steps,
         max_epochs=epochs,
         accumulate_grad_batches=settings.accumulate,

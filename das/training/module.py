@@ -78,7 +78,8 @@ class InterventionModule(pl.LightningModule):
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Divide by what was counted; refuse a broken gradient; keep the rest tangent to the manifold (then clip)."""
-        share = self.trainer.accumulate_grad_batches / max(1, self._counted)
+        counted = self.trainer.strategy.reduce(torch.tensor(float(self._counted)), reduce_op="sum")
+        share = self.trainer.accumulate_grad_batches * self.trainer.world_size / max(1.0, float(counted))
         self._counted = 0
         for name, parameter in self.interventions.named_parameters():
             if parameter.grad is not None:
