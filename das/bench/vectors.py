@@ -6,7 +6,7 @@ measured by the same metrics as those on language models.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import final
 
@@ -68,11 +68,10 @@ class Vectors:
             base_choice=before, counterfactual_choice=after,
         )  # fmt: skip
 
-    def batches(self, steps: int, size: int, seed: int) -> Iterator[PairBatch]:
+    def drawn(self, size: int, seed: int) -> PairBatch:
         """Pairs drawn with replacement."""
         generator = torch.Generator().manual_seed(seed)
-        for _ in range(steps):
-            yield self.batch(torch.randint(0, len(self.base), (size,), generator=generator))
+        return self.batch(torch.randint(0, len(self.base), (size,), generator=generator))
 
     @torch.no_grad()
     def measure(self, intervention: Intervention) -> dict[str, float]:
