@@ -1,8 +1,8 @@
 """causalgym_mini: eight tasks of this project's own in CausalGym's template language, with few words. Torch-free.
 
-    agr_number_pp    The baker near the sailors | is      agr_number_relc  The baker that greeted the sailors | is
+    agr_number_pp    The baker near the sailors | is      agr_number_relc  The baker that greeted the sailors | has
     agr_gender       Emma smiled because | she            refl_number      The baker near the sailor blamed | himself
-    npi_any          No baker that knew the sailor bought | any            npi_ever  No baker near the sailor has | ever
+    npi_any          No baker that knew the sailor bought | any            npi_ever  No baker near the sailor had | ever
     filler_gap       we know who the baker greeted | .    cleft            What the baker did was | make
 
 What a pair is: `das.tasks.causalgym`. Fillers and labels are words of one token each for the model "causalgym_mini"
@@ -29,7 +29,6 @@ _PLACE = ["near", "behind", "beside", "above", "below", "opposite"]
 _DONE = ["greeted", "followed", "helped", "praised", "watched", "ignored", "visited", "warned"]
 
 _SUBJECT = {"one": _ONE, "many": _MANY}
-_VERBS = {"one": ["is", "was", "has"], "many": ["are", "were", "have"]}
 
 
 def _task(template: str, label: str, labels: dict[str, list[str]], **variables: Any) -> dict[str, Any]:
@@ -42,10 +41,12 @@ def _task(template: str, label: str, labels: dict[str, list[str]], **variables: 
 #: Name -> entry of the template language.
 TEMPLATES: dict[str, dict[str, Any]] = {
     "agr_number_pp": _task(
-        "The {subject} {prep} the {object}", "subject", _VERBS, subject=_SUBJECT, prep=_PLACE, object=_NOUNS
+        "The {subject} {prep} the {object}", "subject", {"one": ["is"], "many": ["are"]},
+        subject=_SUBJECT, prep=_PLACE, object=_NOUNS,
     ),
     "agr_number_relc": _task(
-        "The {subject} that {verb} the {object}", "subject", _VERBS, subject=_SUBJECT, verb=_DONE, object=_NOUNS
+        "The {subject} that {verb} the {object}", "subject", {"one": ["has"], "many": ["have"]},
+        subject=_SUBJECT, verb=_DONE, object=_NOUNS,
     ),
     "agr_gender": _task(
         "{name} {verb} {adverb} because", "name", {"girl": ["she"], "boy": ["he"]},

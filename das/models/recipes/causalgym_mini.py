@@ -1,7 +1,6 @@
 """causalgym_mini: does the eight tasks of `das.tasks.causalgym_mini`.
 
-A Llama of three blocks (width 64) trained on the word that follows each sentence. A sentence about every type of every
-task is equally frequent, and so is each of a type's continuations.
+A Llama of three blocks (width 64) trained on the word that follows each sentence; tasks and types are equally frequent.
 
 Cost: about 12 s on one core.
 """
