@@ -8,11 +8,12 @@ and an assignment of positions this way, HyperSteer a vector.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from das.context import Context
+from das.errors import ConfigError
 from das.part import Part
 from das.shapes import Activation, SourceActivation
 
@@ -34,3 +35,13 @@ class Conditioner(Part, ABC):
     @abstractmethod
     def forward(self, h: Activation, sources: Mapping[str, SourceActivation], ctx: Context) -> ConditionerResult:
         """Tensors (B, ...) by name, and aux values."""
+
+    def check(self, modules: Iterable[nn.Module]) -> None:
+        """Raise ConfigError where a part among these wants of every row what this does not give."""
+        for part in modules:
+            if isinstance(part, Part) and (missing := set(part.wants) - set(self.gives)):
+                raise ConfigError(
+                    f"{type(part).__name__} wants {sorted(missing)} of every row, which the conditioner does not give",
+                    got=f"{type(self).__name__}, which gives {sorted(self.gives)}",
+                    remedy="use another conditioner, or name it in its `gives`",
+                )  # fmt: skip

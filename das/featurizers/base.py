@@ -1,7 +1,7 @@
 """The interface of a featurizer: once per forward it gives a frame, in which activations have coordinates.
 
-An intervention computes `h + lift(gate * (edit(z) - z))` with `z = coordinates(h)`, so a frame never has to reconstruct
-`h`: what its coordinates do not cover stays untouched, exactly.
+An intervention computes `h + lift(gate * (edit(z) - z), z)` with `z = coordinates(h)`, so a frame never has to
+reconstruct `h`: what its coordinates do not cover stays untouched, exactly.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from das.context import Context
 from das.part import Part
-from das.shapes import Basis, SourceActivation, SourceCoordinates
+from das.shapes import Activation, Basis, Coordinates, SourceActivation, SourceCoordinates
 
 
 @runtime_checkable
@@ -26,8 +26,11 @@ class Frame(Protocol):
         """Coordinates (B, P, rank) of activations (B, P, width)."""
         ...
 
-    def lift(self, dz: SourceCoordinates) -> SourceActivation:
-        """The change of the activation, (B, P, width), that a change of coordinates (B, P, rank) stands for."""
+    def lift(self, dz: Coordinates, z: Coordinates) -> Activation:
+        """The change of the activation, (B, P, width), that a change of coordinates dz stands for at z, (B, P, rank).
+
+        A frame whose decoder is linear does not look at z; another gives decoder(z + dz) - decoder(z).
+        """
         ...
 
 
@@ -47,8 +50,8 @@ class LinearFrame:
         """read^T h."""
         return h @ self.read.to(h.dtype)
 
-    def lift(self, dz: SourceCoordinates) -> SourceActivation:
-        """write dz."""
+    def lift(self, dz: Coordinates, z: Coordinates) -> Activation:
+        """write dz, wherever z is."""
         return dz @ self.write.to(dz.dtype).mT
 
 

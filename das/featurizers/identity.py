@@ -10,7 +10,7 @@ from typing import Any, final
 
 from das.context import Context
 from das.featurizers.base import Featurizer
-from das.shapes import SourceActivation, SourceCoordinates
+from das.shapes import Activation, Coordinates, SourceActivation, SourceCoordinates
 
 
 @final
@@ -29,7 +29,7 @@ class Identity(Featurizer):
         """The activation itself."""
         return h
 
-    def lift(self, dz: SourceCoordinates) -> SourceActivation:
+    def lift(self, dz: Coordinates, z: Coordinates) -> Activation:
         """The change itself."""
         return dz
 

@@ -21,7 +21,7 @@ from torch import Tensor
 from das.context import Context
 from das.errors import InputError, UnknownChoiceError
 from das.featurizers.base import Featurizer
-from das.shapes import SourceActivation, SourceCoordinates
+from das.shapes import Activation, Coordinates, SourceActivation, SourceCoordinates
 
 Nonlinearity = Literal["relu", "jumprelu", "topk", "identity"]
 _ACTIVATIONS: tuple[Nonlinearity, ...] = ("relu", "jumprelu", "topk", "identity")
@@ -130,7 +130,7 @@ class Sae(Featurizer):
         kept = pre.topk(min(self.k, self.rank), -1)
         return torch.zeros_like(pre).scatter(-1, kept.indices, kept.values.relu())
 
-    def lift(self, dz: SourceCoordinates) -> SourceActivation:
+    def lift(self, dz: Coordinates, z: Coordinates) -> Activation:
         """Decoded change; the decoder's bias cancels."""
         return dz @ self.w_dec.to(dz.dtype)
 

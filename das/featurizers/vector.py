@@ -1,12 +1,13 @@
 """Vector: one direction whose length is learned too, a steering vector; coordinates count in units of it.
 
-Equation   coordinates(h) = v^T h / ||v||^2,  lift(dz) = v dz
+Equation   coordinates(h) = (v^T h + beta) / ||v||^2,  lift(dz) = v dz
 Shapes     h (B, P, width) -> z (B, P, 1); v (width,) fp32
 At v = 0 coordinates are 0 and the gradient of a change dz is dz g, so training may start there (BiPO does).
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, final
 
 import torch
@@ -15,10 +16,26 @@ from torch import Tensor, nn
 
 from das.context import Context
 from das.errors import InputError
-from das.featurizers.base import Featurizer, LinearFrame, Spanning
-from das.shapes import Basis
+from das.featurizers.base import Featurizer, Frame, LinearFrame, Spanning
+from das.shapes import Activation, Basis, Coordinates, SourceActivation, SourceCoordinates
 
 _TINY = 1e-30
+
+
+@dataclass(frozen=True)
+class _Shifted:
+    """A linear frame whose coordinates are counted from elsewhere."""
+
+    linear: LinearFrame
+    offset: Float[Tensor, ""]
+
+    def coordinates(self, h: SourceActivation) -> SourceCoordinates:
+        """read^T h + offset."""
+        return self.linear.coordinates(h) + self.offset.to(h.dtype)
+
+    def lift(self, dz: Coordinates, z: Coordinates) -> Activation:
+        """write dz."""
+        return self.linear.lift(dz, z)
 
 
 @final
@@ -30,15 +47,17 @@ class Vector(Featurizer, Spanning):
         scale: length of the random start; 0 starts at the origin.
         vector: start from this one.
         learned: False freezes it.
+        beta: origin of the coordinate, in units of v^T h.
     """
 
     rank = 1
 
     def __init__(
-        self, width: int, scale: float = 1.0, vector: Float[Tensor, " width"] | None = None, learned: bool = True
-    ) -> None:
+        self, width: int, scale: float = 1.0, vector: Float[Tensor, " width"] | None = None, learned: bool = True,
+        beta: float = 0.0,
+    ) -> None:  # fmt: skip
         super().__init__()
-        self.width, self.scale, self.learned = width, scale, learned
+        self.width, self.scale, self.learned, self.beta = width, scale, learned, float(beta)
         if vector is None:
             start = nn.functional.normalize(torch.randn(width), dim=0) * scale
         else:
@@ -52,11 +71,13 @@ class Vector(Featurizer, Spanning):
         """v at unit length, as a (width, 1) basis; zero for the zero vector."""
         return (self.vector / self.vector.norm().clamp(min=_TINY))[:, None]
 
-    def frame(self, ctx: Context) -> LinearFrame:
+    def frame(self, ctx: Context) -> Frame:
         """Read in units of v, written along v."""
         v = self.vector[:, None]
-        return LinearFrame(v / v.square().sum().clamp(min=_TINY), v)
+        size = v.square().sum().clamp(min=_TINY)
+        linear = LinearFrame(v / size, v)
+        return _Shifted(linear, self.beta / size) if self.beta else linear
 
     def params(self) -> dict[str, Any]:
         """Constructor arguments."""
-        return {"width": self.width, "scale": self.scale, "learned": self.learned}
+        return {"width": self.width, "scale": self.scale, "learned": self.learned, "beta": self.beta}

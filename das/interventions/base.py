@@ -1,4 +1,4 @@
-"""The one equation: h' = h + lift(gate * (edit(z) - z)) with z = coordinates(h).
+"""The one equation: h' = h + lift(gate * (edit(z) - z), z) with z = coordinates(h).
 
 Written as a change, so that `source == base` is an exact no-op, whatever the featurizer does not cover is untouched,
 and an imperfect featurizer's reconstruction error cancels. The maths runs in fp32 (or fp64 if the activation is fp64)
@@ -75,7 +75,8 @@ class Intervention(nn.Module):
         self.featurizer, self.edit, self.gate, self.conditioner = featurizer, edit, gate or All(), conditioner
         self.steering: Mapping[str, Edit] = standard_steering(featurizer.rank) if steering is None else dict(steering)
         self.trained_by, self.name = trained_by, name
-        self._check_wants()
+        if conditioner is not None:  # otherwise a batch may say it
+            conditioner.check(self.modules())
         for op, template in self.steering.items():
             if any(bool(t.any()) for t in template.state_dict().values()):
                 raise ConfigError(
@@ -139,7 +140,7 @@ class Intervention(nn.Module):
             z = frame.coordinates(x)
             new, edit_aux = self.edit(z, x, {name: frame.coordinates(s) for name, s in read.items()}, ctx)
             share, gate_aux = self.gate(z, x, ctx)
-            edited = x + frame.lift(share * (new - z))
+            edited = x + frame.lift(share * (new - z), z)
             return Edited(edited.to(h.dtype), _merged(aux, edit_aux, gate_aux, self._penalties()))
 
     def rows(self, h: Activation, sources: Mapping[str, SourceActivation], ctx: Context) -> ConditionerResult:
@@ -167,18 +168,6 @@ class Intervention(nn.Module):
         return Intervention(
             self.featurizer, self.edit, self.gate, steering=self.steering, trained_by=self.trained_by, name=self.name
         )
-
-    def _check_wants(self) -> None:
-        if self.conditioner is None:  # a batch may say it
-            return
-        gives = set(self.conditioner.gives)
-        for part in self.modules():
-            if isinstance(part, Part) and (missing := set(part.wants) - gives):
-                raise ConfigError(
-                    f"{type(part).__name__} wants {sorted(missing)} of every row, which the conditioner does not give",
-                    got=f"{type(self.conditioner).__name__}, which gives {sorted(gives)}",
-                    remedy="use another conditioner, or name it in its `gives`",
-                )  # fmt: skip
 
     def _penalties(self) -> dict[str, Tensor]:
         summed: dict[str, Tensor] = {}

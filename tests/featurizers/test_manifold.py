@@ -95,7 +95,7 @@ def test_a_direction_has_unit_length_whatever_it_is_given():
     frame, h = made.frame(Context()), torch.randn(2, 3, WIDTH)
     z = frame.coordinates(h)
     assert z.shape == (2, 3, 1) and torch.allclose(z[..., 0], h @ made.vector)
-    assert torch.allclose(frame.lift(z), z * made.vector)
+    assert torch.allclose(frame.lift(z, z), z * made.vector)
     assert torch.equal(made.basis, made.vector[:, None])
 
 

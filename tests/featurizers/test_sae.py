@@ -23,8 +23,9 @@ def test_the_way_round_follows_the_name_also_where_both_are_square(latents, line
     )
     save_file(named, tmp_path / "sae.safetensors")
     sae = Sae.from_file(tmp_path / "sae.safetensors", WIDTH)
-    torch.testing.assert_close(sae.coordinates(h), (h @ encoder).relu())
-    torch.testing.assert_close(sae.lift(sae.coordinates(h)), (h @ encoder).relu() @ decoder)
+    z = sae.coordinates(h)
+    torch.testing.assert_close(z, (h @ encoder).relu())
+    torch.testing.assert_close(sae.lift(z, z), (h @ encoder).relu() @ decoder)
 
 
 def test_jumprelu_needs_thresholds(tmp_path):
