@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from das.errors import CapabilityError, ConfigError
 from das.shapes import Activation, Coordinates, Index, PositionMask
@@ -25,8 +25,8 @@ class Context:
         per_row: name -> one entry per row, (B, ...): what a batch says of its rows (a concept's embedding, ...) and
             what a conditioner made of them.
         source_masks: source name -> which of its positions are real, (B, P or 1 or, unaligned, any).
-        progress: share of training done, in [0, 1]; 1 outside training. Drives annealed temperatures; hard masks are
-            hard at 1.
+        progress: share of training done, in [0, 1]. Drives annealed temperatures; hard masks are hard at 1. None means
+            1 in eval mode, and in train mode is an error of annealed parts.
     """
 
     token_mask: PositionMask | None = None
@@ -35,7 +35,7 @@ class Context:
     factor: Float[Tensor, " batch"] | None = None
     per_row: Mapping[str, Tensor] = field(default_factory=dict)
     source_masks: Mapping[str, Bool[Tensor, "batch source"]] = field(default_factory=dict)
-    progress: float = 1.0
+    progress: float | None = None
 
     @classmethod
     def of_tokens(
@@ -47,7 +47,7 @@ class Context:
         factor: Float[Tensor, " batch"] | None,
         per_row: Mapping[str, Tensor],
         source_masks: Mapping[str, Bool[Tensor, "batch source"]],
-        progress: float,
+        progress: float | None,
     ) -> Context:
         """The context of an edit within a model's forward: all is said, so that no part takes a response for prompt."""
         return cls(token_mask, position_ids, prompt_mask, factor, per_row, source_masks, progress)
@@ -58,6 +58,20 @@ class Context:
         for mask in (self.token_mask, self.prompt_mask):
             seen = seen if mask is None else seen & mask.to(h.device)
         return seen
+
+    def trained(self, part: nn.Module) -> float:
+        """Share of training done, for a part that changes with it.
+
+        Raises:
+            CapabilityError: the part is being trained, and is not told how far.
+        """
+        if self.progress is None and part.training:
+            raise CapabilityError(
+                f"{type(part).__name__} changes while it is trained, and is not told how far training is",
+                got="no progress in train mode",
+                remedy="give Context(progress=step / steps), or call .eval() to use what was learned",
+            )  # fmt: skip
+        return 1.0 if self.progress is None else self.progress
 
     def strength(self, z: Coordinates) -> Float[Tensor, "#batch 1 1"]:
         """The steering factor of every row, in the dtype of the coordinates; one where none is given."""

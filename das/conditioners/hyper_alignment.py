@@ -68,19 +68,20 @@ class HyperAlignment(Conditioner):
         rows = {"householder": self.householder(concept)}
         if self.source not in sources:
             return rows, {}
-        w = self._assigned(h, sources[self.source], concept, ctx)
+        progress = ctx.trained(self)
+        w = self._assigned(h, sources[self.source], concept, ctx, hard=progress >= 1.0)
         real_base = real(h, ctx.token_mask)
         rows["assignment"] = w
-        return rows, {"assignment": w.detach(), "penalty/assignment": self._penalty(w, real_base, ctx.progress)}
+        return rows, {"assignment": w.detach(), "penalty/assignment": self._penalty(w, real_base, progress)}
 
-    def _assigned(self, h: Activation, s: SourceActivation, concept: Tensor, ctx: Context) -> Assignment:
+    def _assigned(self, h: Activation, s: SourceActivation, concept: Tensor, ctx: Context, hard: bool) -> Assignment:
         query = self.base(h) + self.base_concept(concept)[:, None]
         key = self.other(s) + self.other_concept(concept)[:, None]
         choices = torch.cat([key, self.keep(concept)[:, None]], 1)
         scores = query @ choices.mT / self.hidden**0.5
         known = F.pad(real(s, ctx.source_masks.get(self.source)), (0, 1), value=True)
         w = scores.masked_fill(~known[:, None], -torch.inf).softmax(-1)
-        return w if ctx.progress < 1.0 else F.one_hot(w.argmax(-1), w.shape[-1]).to(w)
+        return F.one_hot(w.argmax(-1), w.shape[-1]).to(w) if hard else w
 
     def _penalty(self, w: Assignment, real_base: PositionMask, progress: float) -> Float[Tensor, ""]:
         mass = torch.where(real_base[..., None], w[..., :-1], 0.0).sum(1)

@@ -1,8 +1,9 @@
 """Add or null: a factor times the unit is added; factor 0 removes what is there (RePS, arXiv 2505.20809).
 
 Equation   z' = z + f                    f != 0
-           z' = z - relu(z + beta)       f = 0: at beta = 0, negative coordinates stay and positive ones become zero
-Units      coordinates of `das.featurizers.vector`: z = v.h / |v|^2, so z + f is h + f v, and beta counts in |v|^2
+           z' = z - relu(z)              f = 0: negative coordinates stay and positive ones become zero
+Units      coordinates of `das.featurizers.vector`: z = (v.h + beta) / |v|^2, so z + f is h + f v, and suppression is
+           h - relu(v.h + beta) / |v|^2 v
 """
 
 from __future__ import annotations
@@ -23,17 +24,13 @@ class AddOrNull(Edit):
 
     factor = "any"
 
-    def __init__(self, beta: float = 0.0) -> None:
-        super().__init__()
-        self.beta = float(beta)
-
     def forward(
         self, z: Coordinates, h: Activation, sources: Mapping[str, SourceCoordinates], ctx: Context
     ) -> EditResult:
         """The shifted or suppressed coordinates."""
         factor = ctx.strength(z)
-        return torch.where(factor != 0, z + factor, z - (z + self.beta).relu()), {}
+        return torch.where(factor != 0, z + factor, z - z.relu()), {}
 
     def params(self) -> dict[str, Any]:
-        """Constructor arguments."""
-        return {"beta": self.beta}
+        """Constructor arguments: none."""
+        return {}

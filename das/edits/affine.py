@@ -32,6 +32,7 @@ class Affine(Edit):
     """
 
     factor = "any"
+    one_way = True
     affine = True
 
     def __init__(

@@ -31,12 +31,14 @@ class Edit(Part, ABC):
         sources: names of the sources it needs; empty for edits without one.
         aligned: whether it needs as many positions (or one) of each source as it writes; others get all that are read.
         factor: which steering factors it takes.
+        one_way: whether a negative factor is no way to the other concept value: it undoes or mirrors what was fitted.
         affine: whether it is an affine function of (z, h), the same at all positions, for any given factor.
     """
 
     sources: tuple[str, ...] = ()
     aligned: bool = True
     factor: Takes = "none"
+    one_way: bool = False
     affine: bool = False
 
     @abstractmethod

@@ -23,6 +23,7 @@ class Interpolate(Edit, Calibrated):
     """Set coordinates between `negative` and `positive`."""
 
     factor = "any"
+    one_way = True
     affine = True
     negative: Tensor
     positive: Tensor

@@ -28,6 +28,7 @@ class Lerp(Edit):
     """
 
     factor = "any"
+    one_way = True
     affine = True
 
     def __init__(self, rank: int, value: RankVector | None = None, learned: bool = False) -> None:

@@ -44,7 +44,7 @@ class MeanTopK(Edit):
         mean = torch.where(place < count, ranked, 0.0).sum(1, keepdim=True) / count.clamp(min=1)
         rest = (place >= count) & (ranked >= 0)
         sparsity = torch.where(rest, ranked, 0.0).sum() / rest.sum().clamp(min=1)
-        aux = {"latents": latents, "penalty/latents": ctx.progress * self.weight * sparsity}
+        aux = {"latents": latents, "penalty/latents": ctx.trained(self) * self.weight * sparsity}
         return z + mean, aux
 
     def params(self) -> dict[str, Any]:

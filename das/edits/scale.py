@@ -18,6 +18,7 @@ class Scale(Edit):
     """Multiply coordinates by 1 + amount."""
 
     factor = "any"
+    one_way = True
     affine = True
 
     def __init__(self, amount: float) -> None:

@@ -111,7 +111,7 @@ class Engine:
         interventions: InterventionSet,
         sources: SourceState,
         state: BaseState | None = None,
-        progress: float = 1.0,
+        progress: float | None = None,
     ) -> Outputs:
         """Intervene on the base and return logits at the label positions, with gradients to the interventions.
 
@@ -120,7 +120,7 @@ class Engine:
             interventions: placed exactly where this engine is.
             sources: from `sources`.
             state: the base up to the resume block; None runs the whole base through hooks.
-            progress: share of training done.
+            progress: share of training done, as `das.context.Context` has it.
         """
         logits, aux, watched = self._intervened(batch, interventions, sources, state, progress, head=True)
         runs = {name: self.head_logits(hidden) for name, hidden in sources.hidden.items()}
@@ -132,7 +132,7 @@ class Engine:
         interventions: InterventionSet,
         sources: SourceState,
         state: BaseState | None = None,
-        progress: float = 1.0,
+        progress: float | None = None,
     ) -> Headless:
         """Like `outputs`, but before the head: for losses that are computed a few label tokens at a time."""
         hidden, aux, watched = self._intervened(batch, interventions, sources, state, progress, head=False)
@@ -144,7 +144,7 @@ class Engine:
         interventions: InterventionSet,
         sources: SourceState,
         state: BaseState | None,
-        progress: float,
+        progress: float | None,
         head: bool,
     ) -> tuple[Tensor, tuple[Mapping[str, Tensor], ...], tuple[Watched, ...]]:
         """Logits or head inputs at the label positions, what parts reported, what is watched."""
@@ -199,7 +199,7 @@ class Engine:
         origin: Tensor,
         sources: Mapping[str, Tensor],
         aux: list[Mapping[str, Tensor]],
-        progress: float,
+        progress: float | None,
     ) -> Visitor:
         write = batch.writes[i]
         where = _moved(write, origin)

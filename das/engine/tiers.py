@@ -36,11 +36,11 @@ class Prepared:
     ) -> None:
         self.engine, self.tier, self.reason, self.runs, self._kept = engine, tier, reason, runs, kept
 
-    def outputs(self, batch: PairBatch, interventions: InterventionSet, progress: float = 1.0) -> Outputs:
+    def outputs(self, batch: PairBatch, interventions: InterventionSet, progress: float | None = None) -> Outputs:
         """Intervened logits (and target logits) of a batch of the prepared dataset, with gradients."""
         return self.engine.outputs(batch, interventions, *self._constant(batch), progress)
 
-    def headless(self, batch: PairBatch, interventions: InterventionSet, progress: float = 1.0) -> Headless:
+    def headless(self, batch: PairBatch, interventions: InterventionSet, progress: float | None = None) -> Headless:
         """The same before the head."""
         return self.engine.headless(batch, interventions, *self._constant(batch), progress)
 

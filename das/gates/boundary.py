@@ -61,7 +61,7 @@ class Boundary(Gate, Selective, Grouped, Constrained):
         """The mask, (1, 1, rank)."""
         b = self.boundary.clamp(_SMALLEST, 1.0)
         aux = {"boundary": b, "penalty/boundary": self.weight * b}
-        return self.mask(ctx.progress).to(z)[None, None], aux
+        return self.mask(ctx.trained(self)).to(z)[None, None], aux
 
     def mask(self, progress: float = 1.0) -> torch.Tensor:
         """m, (rank,), at a share of training."""

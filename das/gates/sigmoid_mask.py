@@ -50,7 +50,7 @@ class SigmoidMask(Gate, Selective):
 
     def forward(self, z: Coordinates, h: Activation, ctx: Context) -> GateResult:
         """The mask, (1, 1, rank)."""
-        mask = self.mask(ctx.progress)
+        mask = self.mask(ctx.trained(self))
         size = mask.sum()
         return mask.to(z)[None, None], {"mask_size": size, "penalty/mask_size": self.weight * size}
 

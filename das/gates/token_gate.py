@@ -54,7 +54,7 @@ class TokenGate(Gate):
         share = self.network(h.float()).sigmoid().to(z)
         real = torch.ones_like(share[..., 0], dtype=torch.bool) if ctx.token_mask is None else ctx.token_mask
         opened = torch.where(real[..., None], share, 0.0).sum() / (real.sum() * share.shape[-1]).clamp(min=1)
-        if self.choose == "always" or (self.choose == "after" and ctx.progress >= 1.0):
+        if self.choose == "always" or (self.choose == "after" and ctx.trained(self) >= 1.0):
             share = torch.where(self.chosen(z, ctx.visible(h)), share, 0.0)
         return share, {"open": opened, "penalty/open": self.weight * opened}
 

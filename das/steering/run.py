@@ -170,7 +170,7 @@ class Run:
         factor = None if self._factor is None else expand_rows(self._factor.to(device), h.shape[0], "factors")
         return Context.of_tokens(
             token_mask=None if mask is None else mask.to(device), position_ids=selection.positions.to(device),
-            prompt_mask=selection.prompt.to(device), factor=factor, per_row={}, source_masks={}, progress=1.0,
+            prompt_mask=selection.prompt.to(device), factor=factor, per_row={}, source_masks={}, progress=None,
         )  # fmt: skip
 
     def _edit(self, i: int, device: torch.device) -> Prompted:

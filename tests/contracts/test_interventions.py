@@ -18,6 +18,7 @@ from das.interventions.serial import from_spec, to_spec
 from das.interventions.sets import InterventionSet
 from das.models.families import ModelView
 from das.training.optim import AdamW
+from das.training.step import step
 from das.types import Site
 from tests.contracts.groups import made, names
 from tests.families import tiny_model
@@ -59,8 +60,8 @@ def _built(name: str, seed: int) -> Intervention:
 
 
 def context(rows: int = BATCH, positions: int = POSITIONS, **more: Any) -> Context:
-    """What every part may ask for."""
-    return Context(position_ids=torch.arange(positions).expand(rows, -1), **more)
+    """What every part may ask for, after training unless told otherwise."""
+    return Context(position_ids=torch.arange(positions).expand(rows, -1), **{"progress": 1.0, **more})
 
 
 def activations(method: Intervention, dtype: torch.dtype = torch.float32) -> tuple[torch.Tensor, Sources]:
@@ -157,12 +158,9 @@ def test_invariants_survive_200_steps_with_weight_decay(name):
         before = copy.deepcopy(method.state_dict())
         optimizer, _ = AdamW(lr=0.05, weight_decay=0.1, schedule="constant", clip=0.0).build(together, 200)
         goal = torch.randn(BATCH, POSITIONS, method.width, generator=torch.Generator().manual_seed(9))
-        for step in range(200):
-            optimizer.zero_grad()
-            (method(base, sources, context(progress=step / 200)).activation - goal).square().mean().backward()
-            together.project_gradient()
-            optimizer.step()
-            together.retract()
+        for n in range(200):
+            (method(base, sources, context(progress=n / 200)).activation - goal).square().mean().backward()
+            step(together, optimizer)
         assert any(not torch.equal(before[k], v) for k, v in method.state_dict().items())
     for what, violation in method.invariants().items():
         assert violation <= 1e-5, what

@@ -19,10 +19,13 @@ from das.edits.mean_top_k import MeanTopK
 from das.edits.swap import Swap
 from das.edits.zero import Zero
 from das.errors import CapabilityError, ConfigError
+from das.featurizers.base import Featurizer
 from das.featurizers.identity import Identity
 from das.featurizers.rotation import Rotation
 from das.featurizers.row_vector import RowVector
 from das.gates.base import Gate, Selective
+from das.gates.boundary import Boundary
+from das.gates.sigmoid_mask import SigmoidMask
 from das.interventions.base import Intervention
 from das.interventions.sets import InterventionSet, Placement
 from das.methods.das import das
@@ -166,6 +169,48 @@ class TwoOfFour(Gate, Selective):
 
     def params(self) -> dict[str, Any]:
         return {}
+
+
+class Squared(Featurizer):
+    """Coordinates whose decoder is not linear: h is the square of its coordinates, of any sign."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.width = self.rank = WIDTH
+
+    def frame(self, ctx: Context) -> Squared:
+        return self
+
+    def coordinates(self, h: Tensor) -> Tensor:
+        return h.sqrt()
+
+    def lift(self, dz: Tensor, z: Tensor) -> Tensor:
+        return (z + dz).square() - z.square()
+
+    def params(self) -> dict[str, Any]:
+        return {}
+
+
+def test_a_change_may_mean_something_else_at_other_coordinates():
+    h, s = torch.rand(2, 2, 1, WIDTH) + 0.1
+    swapped = Intervention(Squared(), Swap())(h, {"source": s}).activation
+    assert torch.allclose(swapped, s, atol=1e-6)
+    assert not torch.allclose(Intervention(Identity(WIDTH), Swap(), Half())(h, {"source": s}).activation, s)
+
+
+@pytest.mark.parametrize("gate", [SigmoidMask(1), Boundary(1)], ids=["mask", "boundary"])
+def test_what_anneals_asks_how_far_training_is(gate):
+    """Without being told, a mask in train mode would be hard and have no gradient."""
+    x, (h, sources) = Intervention(Rotation(WIDTH, 1), Swap(), gate).train(), activations()
+    with pytest.raises(
+        CapabilityError, match=r"changes while it is trained.*Context\(progress=step / steps\)"
+    ):
+        x(h, sources)
+    x(h, sources, Context(progress=0.5)).activation.sum().backward()
+    [learned] = gate.parameters()
+    assert float(learned.grad.abs().sum()) > 0
+    hard = x.eval()(h, sources).activation
+    assert torch.equal(hard, x(h, sources, Context(progress=1.0)).activation)
 
 
 def test_the_dimension_is_what_the_gate_leaves_open():

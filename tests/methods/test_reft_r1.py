@@ -47,22 +47,22 @@ def test_the_forward_is_the_formula_whatever_the_length_of_a_row(progress):
 def test_what_stands_in_padding_changes_nothing():
     x, h, mask = reft_r1(WIDTH, k=3), torch.randn(2, 6, WIDTH), torch.arange(6) < torch.tensor([[4], [6]])
     other = torch.where(mask[..., None], h, 100.0)
-    made = [x(t, None, Context(token_mask=mask)) for t in (h, other)]
+    made = [x(t, None, Context(token_mask=mask, progress=1.0)) for t in (h, other)]
     assert torch.equal(*(m.activation[mask] for m in made))
     assert torch.equal(*(m.aux["penalty/latents"] for m in made))
 
 
 def test_a_row_without_a_real_token_leaves_the_others_trainable():
     x, h, mask = reft_r1(WIDTH), torch.randn(2, 6, WIDTH), torch.arange(6) < torch.tensor([[4], [0]])
-    x(h, None, Context(token_mask=mask)).activation[mask].sum().backward()
+    x(h, None, Context(token_mask=mask, progress=1.0)).activation[mask].sum().backward()
     both = x.featurizer.vector.grad.clone()
     x.zero_grad()
-    x(h[:1], None, Context(token_mask=mask[:1])).activation[mask[:1]].sum().backward()
+    x(h[:1], None, Context(token_mask=mask[:1], progress=1.0)).activation[mask[:1]].sum().backward()
     assert torch.allclose(both, x.featurizer.vector.grad, atol=1e-6)
 
 
 def test_only_the_gradient_across_the_direction_is_kept():
-    x = reft_r1(WIDTH)
+    x = reft_r1(WIDTH).eval()
     x(torch.randn(3, 9, WIDTH)).activation.square().sum().backward()
     v, before = x.featurizer.vector.detach(), x.featurizer.vector.grad.clone()
     x.project_gradient()

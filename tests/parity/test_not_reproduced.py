@@ -58,7 +58,7 @@ def activations(positions: int = 1, width: int = WIDTH) -> torch.Tensor:
 
 
 def swapped(ours: Intervention, base: torch.Tensor, source: torch.Tensor) -> torch.Tensor:
-    return ours(base, {"source": source}).activation
+    return ours.eval()(base, {"source": source}).activation
 
 
 # Sites
