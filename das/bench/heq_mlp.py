@@ -3,7 +3,7 @@
 Four objects, vectors of four numbers, uniform in [-1, 1] and rounded to two decimals; is [W = X] = [Y = Z]? Three ReLU
 layers of 32, trained on the answer alone. Pairs have objects of their own, never seen in training. DAS of rank 16 of 32
 on WX after each layer: how much of it is found after the first depends on the seed; after later ones the two equalities
-have been merged. About 30 s per seed.
+have been merged. About 80 s per seed.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Model as in `das.models.recipes.ioi_mini`, sources with other names than the base's. DAS of rank 32 of 64. The position
 of the indirect object is a variable of the causal model that this net does not use: nothing above doing nothing is
-found at any of three tokens. About a minute per seed.
+found at any of three tokens. About three minutes per seed.
 """
 
 from __future__ import annotations
