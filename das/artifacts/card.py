@@ -22,12 +22,13 @@ def card(config: Mapping[str, Any]) -> str:
     for site in sites:
         where = f"layer {site['layer']} {site['component']}"
         lines.append(f"| {where} | {site['positions']} | {site['width']} | {site['rank']} | {site['method']} |")
-    lines += ["", *_metrics(config["metrics"]), *_factors(sites), "## Use", "", "```python", "import das", ""]
+    lines += ["", *_metrics(config["metrics"]), *_steering(sites), "## Use", "", "```python", "import das", ""]
     lines += [
         f"model = das.load_model({model['name_or_path']!r})",
         'subspace = das.Subspace.load("this-folder", model)',
     ]
-    lines += ["with das.steer(model, subspace, factor=1) as steering:", '    steering.generate(["..."])', "```", ""]
+    factor = "" if _takes(sites[0]) == "none" else ", factor=1"
+    lines += [f"with das.steer(model, subspace{factor}) as steering:", '    steering.generate(["..."])', "```", ""]
     if command := config["training"].get("command"):
         lines += ["Trained by", "", "```", command, "```", ""]
     return "\n".join(lines)
@@ -44,14 +45,28 @@ def _metrics(metrics: Mapping[str, Any]) -> list[str]:
     return ["| held-out entities, pairs whose label changes | | |", "|---|---|--:|", *rows, ""] if rows else []
 
 
-def _factors(sites: list[Mapping[str, Any]]) -> list[str]:
-    known = [s["factors"] for s in sites if s["factors"] is not None]
-    if not known:
-        return []
-    f = known[0]
-    text = (
+def _steering(sites: list[Mapping[str, Any]]) -> list[str]:
+    """What its default operation does, and what a factor means there."""
+    how = sites[0]["steers_by"]
+    if how is None:
+        return ["It does not steer: it puts other activations in place.", ""]
+    if how["edit"] == "Clamp":
+        known = [s["factors"] for s in sites if s["factors"] is not None]
+        return [_clamping(known[0]), ""] if known else []
+    if _takes(sites[0]) == "none":
+        does = "sets its coordinates to zero" if how["edit"] == "Zero" else "does what it was made to do"
+        return [f"It {does}, and takes no factor: there is no other direction.", ""]
+    return [f"It {how['told']}.", ""]
+
+
+def _takes(site: Mapping[str, Any]) -> str:
+    how = site["steers_by"]
+    return "none" if how is None else str(how["factor"])
+
+
+def _clamping(f: Mapping[str, Any]) -> str:
+    return (
         f"Clamping with factor +1 sets the mean coordinates of {f['positive_label'].strip()!r}, -1 those of "
         f"{f['negative_label'].strip()!r} ({f['count']} prompts each; the means are {f['gap']:.1f} pooled "
         "standard deviations apart)."
     )
-    return [text, ""]

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from das.artifacts.steers import steers_by
 from das.errors import ArtifactError, DasError
 from das.factors import Factors
 from das.interventions.serial import from_spec, to_spec
@@ -34,6 +35,7 @@ def describe_sites(interventions: InterventionSet, factors: Known) -> list[dict[
             "rank": interventions[i].rank,
             "dimension": interventions[i].dimension,
             "invariants": interventions[i].invariants(),
+            "steers_by": steers_by(interventions[i]),
             "factors": None if (known := factors[i]) is None else _describe_factors(known),
         }
         for i, placement in enumerate(interventions.placements)

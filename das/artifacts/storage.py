@@ -57,6 +57,12 @@ def replace_folder(path: Path, overwrite: bool, fill: Callable[[Path], Any]) -> 
     shutil.rmtree(old, ignore_errors=True)
 
 
+def artifact_folder(path: Path) -> Path:
+    """The folder itself, or RUN/subspace where it is the folder of a run."""
+    inner = path / "subspace"
+    return inner if not (path / CONFIG).is_file() and (inner / CONFIG).is_file() else path
+
+
 def read(path: Path, allow_tampered: bool) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Configuration and tensors of one artifact.
 
@@ -64,7 +70,10 @@ def read(path: Path, allow_tampered: bool) -> tuple[dict[str, Any], dict[str, Te
         ArtifactError: nothing there, unknown format, or changed since it was saved.
     """
     if not (path / CONFIG).is_file() or not (path / TENSORS).is_file():
-        raise ArtifactError("no subspace here", got=str(path), remedy=f"give a folder with {CONFIG} and {TENSORS}")
+        raise ArtifactError(
+            "no subspace here", got=str(path),
+            remedy=f"give the folder of a finished run, or one with {CONFIG} and {TENSORS}",
+        )  # fmt: skip
     try:
         config = json.loads((path / CONFIG).read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:  # no UTF-8, no JSON, or nested without end

@@ -144,7 +144,7 @@ class Subspace:
         """Read an artifact.
 
         Args:
-            directory: where `save` wrote it.
+            directory: where `save` wrote it, or the folder of a run of `das train`.
             model: refuse unless it is the one the subspace was learned in.
             allow_model_mismatch: skip that check.
             allow_non_orthonormal: accept a basis whose columns are not orthonormal, or break another invariant.
@@ -153,7 +153,7 @@ class Subspace:
         Raises:
             ArtifactError: nothing there, unknown format, changed files, another model, or a broken basis.
         """
-        path = Path(directory)
+        path = storage.artifact_folder(Path(directory))
         config, tensors = storage.read(path, allow_tampered)
         subspace = cls._from_plain(config, tensors)
         for name, violation in subspace.interventions.invariants().items():

@@ -66,7 +66,8 @@ def check(parts: Parts, chosen: ModelSettings) -> Bound:
     _check_optimizer(recipe, interventions)
     check_steering(parts.steering, problem, interventions)
     testable = _check_testing(problem, recipe, interventions, "wrong_site" in settings.controls.names, parts)
-    paths = tuple(ModelView(skeleton).bind(site).path for site in parts.sites)
+    view = ModelView(skeleton)
+    paths = tuple(view.bind(placement.write).path for placement in interventions.placements)
     return Bound(problem, interventions, testable, paths, tier)
 
 

@@ -52,8 +52,9 @@ def evaluate(cfg: Config) -> tuple[dict[str, Any], Task, SteeringSettings, bool]
     mismatch, steering = truth(cfg.allow_model_mismatch, "allow_model_mismatch"), build.make(cfg.steering, "steering")
     judge, judging = build.judge(cfg.get("judge")), build.make(cfg.judging, "judging")
     subspace, path = load_subspace(cfg)
-    chosen, task = recorded_model(subspace, cfg.get("model")), recorded_task(subspace, cfg.get("task"))
     settings = fit_settings(cfg, subspace)
+    cfg.data.strict = settings.data.strict  # tasks that read files refer to it
+    chosen, task = recorded_model(subspace, cfg.get("model")), recorded_task(subspace, cfg.get("task"))
     metrics = build.metrics(cfg.get("metric") or recorded_metrics(subspace))
     skeleton = build.meta(chosen)
     subspace.check_sites(skeleton)

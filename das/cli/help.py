@@ -13,6 +13,8 @@ COMMANDS: dict[str, str] = {
     "eval": "measure a saved subspace again, on its own task and model or on others",
     "patch": "put single activations of a clean run into a corrupted one, and see how much they carry",
     "steer": "continue prompts with and without a saved subspace",
+    "fold": "write a saved subspace into a copy of the model's weights, where that is exact, and save the model",
+    "compare": "finished runs side by side: what they measure, beside their controls, the best of each marked",
     "bench": "run the project's own benchmarks, about models in which the right answer is known, over seeds",
     "show": "show pairs of a task with the intervened tokens marked (loads no weights)",
     "validate": "compose a configuration and bind it to the model (loads no weights)",
@@ -51,13 +53,21 @@ das steer subspace=RUN prompts=FILE.txt out=FILE.json              one prompt pe
 
 Also: factor=2, value=[0.3] (raw coordinates), op=clamp|add|ablate, positions=all, max_new_tokens=40. A prompt is taken
 as typed: quotes, commas and braces mean nothing special.""",
+    "fold": """das fold subspace=RUN factor=1 out=FOLDER
+das fold subspace=RUN op=ablate out=FOLDER
+das fold subspace=RUN factor=1 positions="from:0" out=FOLDER   every token, though trained at others
+
+Weights act on every token. What was trained at a span may spoil the text elsewhere: read what is printed.""",
+    "compare": """das compare RUN RUN ...
+das compare runs/sweep out=FILE.csv                every run below a folder; or FILE.json""",
     "bench": """das bench mini
 das bench mini out=FILE.json seeds=3
 das bench mini only=[heq_hand,illusion] seeds=[0,7]
 
 The file holds every gate of every seed, held or not, and is written after each: the same command goes on with it.""",
     "show": "das show task=name_gender n=4 split=test\ndas show site=last model=hf model.path=FOLDER",
-    "validate": "das validate experiment=cdas_name_gender model=hf model.path=FOLDER site.layer=7",
+    "validate": """das validate experiment=cdas_name_gender model=hf model.path=FOLDER site.layer=7
+das validate intervention=loreft                       also says how the method steers, and by which factors""",
     "ls": "das ls\ndas ls tasks",
     "demo": "das demo\ndas demo run_dir=runs/my-demo",
 }
@@ -67,6 +77,7 @@ _COMPOSED = {
               "experiment", "sweep"),
     "eval": ("model", "task", "metric", "judge", "trainer"),
     "steer": ("model",),
+    "fold": ("model",),
     "patch": ("model", "task"),
 }  # fmt: skip
 #: Commands whose configuration extends that of `das train`.

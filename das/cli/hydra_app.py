@@ -42,6 +42,8 @@ _QUIET = (
 )
 _MULTIRUN = ("-m", "--multirun")
 _WITH_VALUE = ("-c", "--cfg", "-p", "--package", "-cp", "--config-path", "-cn", "--config-name", "-cd", "--config-dir")
+#: Command -> the setting that arguments without a "=" are of: `das bench mini`, `das compare RUN RUN`.
+_BARE = {"bench": "suite", "compare": "runs"}
 
 _typed: list[str] = []
 
@@ -179,16 +181,21 @@ def _here() -> bool:
 
 
 def _split(args: Sequence[str], command: str) -> tuple[list[str], list[str]]:
-    """Flags (with their values) and overrides, in whatever order they were typed; `das bench mini` names a suite."""
-    flags, given, rest = [], [], list(args)
+    """Flags (with their values) and overrides, in whatever order they were typed; see `_BARE`."""
+    flags, given, bare = list[str](), list[str](), list[str]()
+    rest = list(args)
     while rest:
         arg = rest.pop(0)
         if not arg.startswith("-"):
-            given.append(f"suite={arg}" if command == "bench" and "=" not in arg else arg)
+            is_bare = command in _BARE and ("=" not in arg or Path(arg).is_dir())
+            (bare if is_bare else given).append(arg)
             continue
         flags.append(arg)
         if arg in _WITH_VALUE and rest:
             flags.append(rest.pop(0))
+    if bare:
+        listed = ",".join(map(quoted, bare))
+        given.append(f"{_BARE[command]}={listed if len(bare) == 1 else f'[{listed}]'}")
     return flags, given
 
 

@@ -32,12 +32,12 @@ def command(args: Sequence[str]) -> int:
 
 
 def describe(file: Path) -> str:
-    """One line about a yaml: its leading comment, or else the first line of its target's module."""
+    """One sentence about a yaml: the first of its leading comment, or else the first line of its target's module."""
     text = file.read_text()
     comments = [line.lstrip("# ").strip() for line in text.splitlines() if line.startswith("#")]
     told = [c for c in comments if not c.startswith("@package")]
     if told:
-        return told[0]
+        return re.split(r"(?<=\.) (?=[A-Z`])", " ".join(told), maxsplit=1)[0]
     target = _TARGET.search(text)
     return _docstring(target[1]) if target else ""
 

@@ -12,10 +12,12 @@ from rich.console import Console
 from rich.table import Table
 
 from das.cli.program import program
+from das.cli.steering import NOT_MEASURED as NOT_STEERED
+from das.cli.steering import RANDOM
 from das.cli.terminal import console, say
 from das.tasks.base import ConceptTask, Task
 from das.training.controls.base import control, names
-from das.training.measure import NOT_MEASURED
+from das.training.measure import NOT_MEASURED, SWAPPED
 
 #: Column -> what follows the row's prefix in a metric's name.
 _COLUMNS = {
@@ -24,6 +26,8 @@ _COLUMNS = {
 }  # fmt: skip
 #: Below this share of flipped words, steering is said to have little effect.
 _LITTLE = 0.5
+#: Below this share of pairs that the model answers rightly, swapping a concept says little.
+_KNOWS = 0.7
 
 
 def rows() -> list[tuple[str, str]]:
@@ -42,7 +46,8 @@ def print_run(
     """The result of a training; `factor` is the one whose steering was measured."""
     out = console()
     title = f"{task.name}: interchange intervention accuracy on held-out entities"
-    _print_numbers(out, metrics, task, factor, title if number is None else f"job {number}: {title}")
+    title = title if number is None else f"job {number}: {title}"
+    _print_numbers(out, metrics, task, factor, title, bool(metrics.get("train/steps")))
     say(out, f"saved in {folder}")
     if "steer/perplexity_ratio" in metrics:
         say(out, f"steer with it: {steer_command(folder, task)}")
@@ -50,10 +55,11 @@ def print_run(
         say(out, hint)
 
 
-def print_evaluation(metrics: Mapping[str, Any], task: Task, factor: float) -> None:
-    """The result of `das eval`: the table, then every number under its key."""
+def print_evaluation(metrics: Mapping[str, Any], task: Task, factor: float, learned: bool) -> None:
+    """The result of `das eval`: the table, then every number under its key; `learned` unless in closed form."""
     out = console()
-    _print_numbers(out, metrics, task, factor, f"{task.name}: interchange intervention accuracy on held-out entities")
+    title = f"{task.name}: interchange intervention accuracy on held-out entities"
+    _print_numbers(out, metrics, task, factor, title, learned)
     for key in sorted(metrics):
         say(out, f"{key:<42} {_text(metrics[key])}")
 
@@ -67,14 +73,14 @@ def steer_command(folder: Path, task: Task) -> str:
 
 
 def iia_table(metrics: Mapping[str, Any]) -> Table:
-    """IIA, on pairs whose label changes and on pairs whose label stays, beside every control."""
+    """IIA, on pairs whose label changes and on pairs whose label stays, beside every control; dashes if left out."""
     table = Table()
     table.add_column("")
     columns = {name: key for name, key in _COLUMNS.items() if key in metrics}
     for name in columns:
         table.add_column(name, justify="right")
     for label, prefix in rows():
-        if f"{prefix}iia" in metrics:
+        if f"{prefix}iia" in metrics or f"{prefix}not_measured" in metrics:
             values = (metrics.get(f"{prefix}{key}") for key in columns.values())
             where = metrics.get("control/wrong_site/positions") if prefix.endswith("wrong_site/") else None
             table.add_row(
@@ -91,17 +97,20 @@ def facts(metrics: Mapping[str, Any], task: Task) -> str:
         found.append(f"the model alone prefers {right} in {100 * metrics['model/accuracy']:.1f} % of the pairs")
     if metrics.get("train/steps"):  # none in closed form
         found.append(f"{metrics['train/steps']} steps in {_text(metrics.get('train/seconds'))} s")
+    if "data/train_prompts_fitted" in metrics:
+        found.append(f"estimated from {metrics['data/train_prompts_fitted']} prompts")
     if metrics.get("engine/tier"):
         found.append(f"engine tier {metrics['engine/tier']}")
     return "; ".join(found)
 
 
-def summary(metrics: Mapping[str, Any]) -> list[str]:
-    """What the table says, in words."""
+def summary(metrics: Mapping[str, Any], learned: bool = True) -> list[str]:
+    """What the table says, in words; `learned` by training, rather than in closed form."""
     told = {
         "": "this subspace",
         "control/full_vector/": "the full-vector swap",
         "control/random_subspace/": "random directions",
+        "control/no_intervention/": "nothing at all",
     }
     shares = {
         name: metrics[f"{prefix}iia_changed"] for prefix, name in told.items() if f"{prefix}iia_changed" in metrics
@@ -110,11 +119,12 @@ def summary(metrics: Mapping[str, Any]) -> list[str]:
     if "this subspace" in shares:
         flips = ", ".join(f"{_percent(share)} by {name}" for name, share in shares.items())
         lines.append(f"flipped, of the pairs whose label changes: {flips}")
-    if "control/shuffled_labels/iia_changed" in metrics:
+    if "control/shuffled_labels/iia_changed" in metrics and learned:
         lines.append(
             "shuffled labels is a floor to beat, not a zero: labels that cannot be predicted still reward moving along "
             "the direction that decides"
         )
+    lines += _doubts(metrics, shares)
     wrong, right = (metrics.get(f"{prefix}iia_changed", 0.0) for prefix in ("control/wrong_site/", ""))
     if wrong >= max(right, _LITTLE):
         where = metrics.get("control/wrong_site/positions")
@@ -122,11 +132,27 @@ def summary(metrics: Mapping[str, Any]) -> list[str]:
             f"the wrong site ({where}) flips {_percent(wrong)}: this layer also keeps what decides there, so it is no "
             "control; give controls.wrong_positions, or train there"
         )
+    left_out = {label: metrics.get(f"{prefix}not_measured") for label, prefix in rows() if prefix}
+    return [*lines, *(f"left out: {label}: {reason}" for label, reason in left_out.items() if reason is not None)]
+
+
+def _doubts(metrics: Mapping[str, Any], shares: Mapping[str, float]) -> list[str]:
+    """Why the shares may say little."""
+    lines = []
+    if (right := metrics.get("model/accuracy", 1.0)) < _KNOWS:
+        lines.append(
+            f"the model answers only {_percent(right)} of the pairs rightly by itself, so a flip need not be the "
+            "concept's doing; data.filter_correct=true keeps those that it answers"
+        )
+    if "this subspace" in shares and shares.get("nothing at all", -1.0) >= shares["this subspace"]:
+        lines.append("the model without any intervention flips as many: nothing is shown here")
     return lines
 
 
 def steering_lines(metrics: Mapping[str, Any], task: Task, factor: float) -> list[str]:
-    """One line per direction, with a remark where little happens."""
+    """One line per direction, with a remark where little happens; or why there is none."""
+    if NOT_STEERED in metrics:
+        return [f"steering not measured: {metrics[NOT_STEERED]}"]
     if not isinstance(task, ConceptTask):
         return []
     lines = []
@@ -144,16 +170,27 @@ def steering_lines(metrics: Mapping[str, Any], task: Task, factor: float) -> lis
         )
         if flipped < _LITTLE:
             lines.append(f"steering towards {label.strip()!r} has little effect at factor {factor:g}")
+    if (reason := metrics.get(f"control/{RANDOM}/{NOT_STEERED}")) is not None:
+        lines.append(f"left out: steering along random directions: {reason}")
     return lines
 
 
-def _print_numbers(out: Console, metrics: Mapping[str, Any], task: Task, factor: float, title: str) -> None:
+def _print_numbers(
+    out: Console, metrics: Mapping[str, Any], task: Task, factor: float, title: str, learned: bool
+) -> None:
+    """What steers comes first where nothing was learned by swapping."""
+    steered = [facts(metrics, task), *steering_lines(metrics, task, factor)]
+    if SWAPPED in metrics:
+        for line in (*steered, ""):
+            say(out, line)
     say(out, title)
     if NOT_MEASURED in metrics:
         say(out, f"not measured: {metrics[NOT_MEASURED]}")
     else:
         out.print(iia_table(metrics))
-    for line in (*summary(metrics), facts(metrics, task), *steering_lines(metrics, task, factor)):
+    if SWAPPED in metrics:
+        say(out, f"({metrics[SWAPPED]})")
+    for line in (*summary(metrics, learned), *(() if SWAPPED in metrics else steered)):
         say(out, line)
 
 

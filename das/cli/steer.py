@@ -21,7 +21,7 @@ from das.cli.run_folder import check_out, write_json
 from das.cli.terminal import console, say
 from das.cli.typed import truth, whole
 from das.data.positions import parse_positions
-from das.errors import ConfigError, DasError, InputError
+from das.errors import CapabilityError, ConfigError, DasError, InputError
 from das.steering.concepts import check_concept
 from das.steering.generate import generate_text
 from das.steering.operations import operation
@@ -40,7 +40,7 @@ Continued = dict[str, Any]
 class Asked:
     """What to do to every prompt."""
 
-    factor: float
+    factor: float | None
     value: Any
     op: str | None
     positions: str | None
@@ -59,7 +59,8 @@ class Asked:
         if length < 1:
             raise InputError("max_new_tokens must be at least 1", got=length)
         value: Any = OmegaConf.to_container(cfg.value) if OmegaConf.is_config(cfg.value) else cfg.value
-        factor, mismatch = _number(cfg.factor, "factor"), truth(cfg.allow_model_mismatch, "allow_model_mismatch")
+        factor = None if cfg.factor is None else number(cfg.factor, "factor")
+        mismatch = truth(cfg.allow_model_mismatch, "allow_model_mismatch")
         return cls(factor, value, cfg.op, cfg.positions, cfg.concept, length, mismatch)
 
 
@@ -90,7 +91,12 @@ def check(
     Raises:
         DasError: something would go wrong; what is wrong with a line of `file` names it.
     """
-    made = operation(subspace, asked.op, asked.factor, asked.value).interventions
+    what = operation(subspace, asked.op, asked.factor, asked.value)
+    if asked.factor is not None and asked.value is None and what.factor is None:
+        raise CapabilityError(
+            f"operation {what.name!r} has no factor", got=f"factor {asked.factor:g}", remedy="leave factor out"
+        )
+    made = what.interventions
     check_concept(subspace, asked.concept)
     skeleton = build.meta(chosen)
     subspace.check_sites(skeleton)
@@ -113,14 +119,17 @@ def check(
 
 def continued(model: nn.Module, subspace: Subspace, texts: Sequence[str], asked: Asked) -> list[Continued]:
     """Each prompt with both continuations."""
-    factor, value = asked.factor, asked.value
+    value = asked.value
     with steer(
-        model, subspace, factor, value=value, op=asked.op, positions=asked.positions,
+        model, subspace, asked.factor, value=value, op=asked.op, positions=asked.positions,
         concept=asked.concept, allow_model_mismatch=asked.allow_model_mismatch,
     ) as steering:  # fmt: skip
         steered = steering.generate(list(texts), asked.max_new_tokens)
+        factor = None if steering.factor is None else float(steering.factor)
+        given: Continued = {"factor": factor}
+        if factor is None:
+            given |= {"op": steering.op} if value is None else {"value": value}
     plain = generate_text(model, None, list(texts), asked.max_new_tokens, like=subspace)
-    given: Continued = {"factor": factor} if value is None else {"factor": None, "value": value}
     given |= {} if asked.concept is None else {"concept": asked.concept}
     return [
         {"prompt": text, "unsteered": before, "steered": after, **given}
@@ -155,7 +164,8 @@ def print_continued(found: Sequence[Continued]) -> None:
     """Both continuations of every prompt."""
     out = console()
     for one in found:
-        how = f"factor {one['factor']:+g}" if one["factor"] is not None else f"value {one['value']}"
+        how = f"value {one['value']}" if "value" in one else one.get("op", "")
+        how = how if one["factor"] is None else f"factor {one['factor']:+g}"
         steered, prompt = f"steered ({how})", Prompt.from_marked(one["prompt"]).text
         for name, text in (("prompt", prompt), ("unsteered", one["unsteered"]), (steered, one["steered"])):
             say(out, f"{name:<{len(steered)}}  {text.strip()}")
@@ -163,7 +173,8 @@ def print_continued(found: Sequence[Continued]) -> None:
             out.print(Rule(style="dim"))
 
 
-def _number(value: Any, name: str) -> float:
+def number(value: Any, name: str) -> float:
+    """A number, or an `InputError`."""
     try:
         return float(value)
     except (TypeError, ValueError) as error:

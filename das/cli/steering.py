@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from das.artifacts.steers import default_edit
 from das.artifacts.subspace import Subspace
 from das.data.positions import parse_positions
 from das.errors import CapabilityError, ContextLengthError, InputError
@@ -63,7 +64,7 @@ def check_steering(settings: SteeringSettings, problem: Problem, interventions: 
         DasError: the measurement would fail after the training.
     """
     task = problem.task
-    if not settings.n or not isinstance(task, ConceptTask) or not _steerable(interventions, task):
+    if not settings.n or not isinstance(task, ConceptTask) or why_not(interventions, task) is not None:
         return
     prompts = [prompt for prompt, _ in task.prompts("test", settings.n, problem.seed)]
     encoded = list(problem.encoder.encode_all(prompts))
@@ -81,7 +82,7 @@ def check_steering(settings: SteeringSettings, problem: Problem, interventions: 
 def measure_steering(
     problem: Problem, subspace: Subspace, settings: SteeringSettings, controls: Sequence[str]
 ) -> tuple[dict[str, Any], Samples]:
-    """Numbers under "steer/" and the continuations; both empty where the task has no concept, or `settings.n` is 0.
+    """Numbers under "steer/", or why there are none, and the continuations; both empty where `settings.n` is 0.
 
     Args:
         problem: an unsteered model, a task with concept words, the seed of the prompts.
@@ -90,9 +91,13 @@ def measure_steering(
         controls: names; with "random_subspace" random directions are steered too.
     """
     task = problem.task
-    steerable = all(f is not None for f in subspace.factors) and _steerable(subspace.interventions, task)
-    if not settings.n or not steerable or not isinstance(task, ConceptTask):
+    if not settings.n:
         return {}, ()
+    reason = why_not(subspace.interventions, task)
+    if reason is None and any(known is None for known in subspace.factors):
+        reason = "the artifact has no mean coordinates of the two concept values, so there is no size of a factor"
+    if reason is not None or not isinstance(task, ConceptTask):
+        return {NOT_MEASURED: reason}, ()
     try:
         compared = _compared(problem, subspace, task, settings)
     except CapabilityError as error:
@@ -121,5 +126,15 @@ def _random(problem: Problem, subspace: Subspace, task: ConceptTask, settings: S
         return {NOT_MEASURED: str(error)}
 
 
-def _steerable(interventions: InterventionSet, task: Task) -> bool:
-    return isinstance(task, ConceptTask) and bool(task.concept_words) and all(x.operations for x in interventions)
+def why_not(interventions: InterventionSet, task: Task) -> str | None:
+    """Why steering in two directions cannot be measured, in words; None where it can."""
+    if not isinstance(task, ConceptTask):
+        return f"task {task.name!r} has no concept with two values to steer between"
+    if not task.concept_words:
+        return f"task {task.name!r} names no words that show the concept in a text"
+    edits = {x.name: default_edit(x) for x in interventions}
+    if unable := [name for name, edit in edits.items() if edit is None]:
+        return f"{unable[0]} only puts other activations in place, so it cannot be steered"
+    if all(edit is not None and edit.factor == "none" for edit in edits.values()):
+        return f"{', '.join(edits)} takes no factor: it removes what it found, and there are no two ways to steer"
+    return None

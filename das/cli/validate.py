@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rich.table import Table
 
+from das.artifacts.steers import told
 from das.cli import build
 from das.cli.checks import Bound, check
 from das.cli.config import Config
@@ -22,6 +23,8 @@ def job(cfg: Config) -> None:
     learned = sum(p.numel() for p in bound.interventions.parameters() if p.requires_grad)
     objective = type(parts.objective).__module__.rsplit(".", 1)[-1] if learned else "none"
     say(out, f"model {chosen.path}; task {parts.task.name}; objective {objective}; {learned} parameters to learn")
+    for line in dict.fromkeys(f"{x.name} {told(x)}" for x in bound.interventions.distinct()):
+        say(out, line)
     say(out, f"engine tier to expect: {bound.tier}")
     say(out, "")
     show_pairs(out, bound, parts.task.pairs("train", 1, parts.settings.seed), parts.task.labels)

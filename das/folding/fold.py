@@ -8,8 +8,9 @@ Exact for edits that are affine in the activation, at all positions (the prefix 
     in the stream      a constant shift (block_input, resid_mid, block_output), or one projection wherever it is read,
                        as directional ablation does it                         (`das.folding.stream`)
 A shift needs a bias: Llama's is switched on in the config, a model without such a flag is refused. Every fold is
-checked against the hooked model before it is returned; in 16 bits the check sees no error smaller than rounding.
-Cost     a copy of the model and two short forwards
+checked against the hooked model before it is returned, relative to what the steering changes: a change that 16-bit
+weights cannot hold is refused.
+Cost     a copy of the model and three short forwards; in 16 bits one more copy, in fp32, for the check
 """
 
 from __future__ import annotations
@@ -111,5 +112,6 @@ def _check_positions(spec: PositionSpec) -> None:
     why = "which leaves the protected prefix (BOS, chat header) alone" if spec.kind == "all" else "not everywhere"
     raise CapabilityError(
         "weights act on every token, and this edit does not", got=f"positions {spec.text!r}, {why}",
-        remedy="give positions='from:0' if every token is meant, or steer with das.steer",
+        remedy=f"steer with das.steer, which keeps to {spec.text!r}; positions='from:0' folds it into every token, "
+        "where it was not trained and the text may suffer: read what the model writes",
     )  # fmt: skip

@@ -57,6 +57,7 @@ def _read(
     else:
         found = collect(problem, distinct, split)
         found = shuffle_labels(found, seed) if shuffled else found
+    problem.fitted[split] = max(len(x.prompt.unique()) for x in found.values())
     return [found[read] for read in reads]
 
 

@@ -79,8 +79,8 @@ def _swapped(interventions: InterventionSet, interchange: InterventionSet) -> st
     if interchange is interventions:
         return None
     return (
-        f"{', '.join(names)} reads no source: here its coordinates are swapped between two prompts, which it never does "
-        "itself (as CausalGym measures, arXiv 2402.12560); this does not rank it beside methods that interchange"
+        f"{', '.join(names)} reads no source: here its coordinates are swapped between two prompts, which it never "
+        "does itself (as CausalGym measures, arXiv 2402.12560); this does not rank it beside methods that interchange"
     )
 
 

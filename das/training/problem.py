@@ -75,6 +75,7 @@ class Problem:
 
     Attributes:
         dropped: split (or "file") -> kind of error -> rows left out, for what was made so far.
+        fitted: split -> prompts that an estimator was given, for what was made so far.
     """
 
     def __init__(
@@ -88,6 +89,7 @@ class Problem:
         _check(model, task)
         self.model, self.task, self.data, self.seed = model, task, data or DataSettings(), seed
         self.dropped: dict[str, Mapping[str, int]] = {"file": getattr(task, "dropped", {})}
+        self.fitted: dict[str, int] = {}
         self.view = ModelView(model)
         self.tokenizer = load_tokenizer(model) if tokenizer is None else tokenizer
         self.encoder = Encoder.of(model, self.tokenizer, chat=self.data.chat, system=self.data.system)

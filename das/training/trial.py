@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Sequence
 from functools import cached_property
 from typing import final
@@ -18,6 +20,11 @@ from das.training.evaluate import batches
 from das.training.problem import Problem
 from das.types import CounterfactualPair, Prompt
 
+logger = logging.getLogger("das.training")
+
+#: Seconds between two lines about how far the candidates are.
+TOLD_EVERY = 5.0
+
 
 @final
 class ValidationTrial:
@@ -32,6 +39,7 @@ class ValidationTrial:
 
     def __init__(self, problem: Problem) -> None:
         self._problem = problem
+        self._tried, self._told = 0, time.monotonic()
 
     @cached_property
     def _sides(self) -> tuple[list[Prompt], list[Prompt], str]:
@@ -51,6 +59,11 @@ class ValidationTrial:
         positive, negative, label = self._sides
         odds_positive, _ = self._measured(interventions, positive, label)
         odds_negative, divergence = self._measured(interventions, negative, label)
+        self._tried += 1
+        if time.monotonic() - self._told >= TOLD_EVERY:
+            told = f"log odds {odds_positive:.3f} and {odds_negative:.3f}, KL {divergence:.3f}"
+            logger.info("candidate %d tried on %s: %s", self._tried, entries[0][0], told)
+            self._told = time.monotonic()
         return Effects((odds_positive, odds_negative), divergence)
 
     @torch.no_grad()

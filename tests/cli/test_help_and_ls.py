@@ -74,3 +74,8 @@ def test_scripts_are_the_same_commands(root: Path, name: str) -> None:
     command = [sys.executable, str(root / "scripts" / f"{name}.py"), "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert f"das {name}:" in done.stdout
+
+
+def test_sentences_are_not_cut(root: Path) -> None:
+    assert describe(root / "conf/site/name.yaml") == "Every token of the name: read there, written there."
+    assert describe(root / "conf/experiment/das_name_gender.yaml").endswith("(Geiger et al., arXiv 2303.02536).")
