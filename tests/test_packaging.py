@@ -16,6 +16,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+import das
 from das.cli.paths import conf_dir
 
 PROBE = Path("conf/probe/nested/probe.yaml")
@@ -145,3 +146,12 @@ def test_constraints_pin_the_direct_dependencies_within_their_ranges(root: Path)
 def test_version_is_the_same_in_both_places(root: Path) -> None:
     (version,) = re.findall(r'^__version__ = "(.+)"$', (root / "das/__init__.py").read_text(), re.MULTILINE)
     assert version == _project(root)["version"]
+
+
+def test_type_checkers_see_what_is_public_and_it_is_there() -> None:
+    """`das.Intervention` and the others resolve when they are used, and tools that run nothing know them too."""
+    tree = ast.parse(Path(das.__file__).read_text())
+    [block] = [node for node in tree.body if isinstance(node, ast.If)]
+    seen = {x.asname: s.module for s in block.body if isinstance(s, ast.ImportFrom) for x in s.names}
+    assert seen == das._PUBLIC
+    assert all(getattr(das, name) is not None for name in das._PUBLIC)
