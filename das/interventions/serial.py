@@ -1,8 +1,8 @@
 """Interventions as plain data, so that an artifact can rebuild them without running any code of its own.
 
-A part is named "MODULE:CLASS", plus constructor arguments that are plain JSON. Loading constructs only subclasses of
-`Part` that are defined in das itself or that this process has registered with `register_part`: a name in a file is
-looked up, never imported from elsewhere.
+A part is named "MODULE:CLASS" (or as it was registered), plus constructor arguments that are plain JSON. Loading
+constructs only subclasses of `Part` that are defined in das itself or that this process has registered with
+`register_part`: a name in a file is looked up, never imported from elsewhere.
 """
 
 from __future__ import annotations
@@ -10,17 +10,20 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, TypeVar, overload
 
 from das.conditioners.base import Conditioner
 from das.edits.base import Edit
-from das.errors import ArtifactError, UnknownChoiceError
+from das.errors import ArtifactError, InputError, UnknownChoiceError
 from das.featurizers.base import Featurizer
 from das.gates.base import Gate
 from das.interventions.base import Intervention
 from das.part import Part
 from das.seeding import seeded
+
+P = TypeVar("P", bound=Part)
 
 _KINDS: dict[str, Any] = {"featurizer": Featurizer, "edit": Edit, "gate": Gate, "conditioner": Conditioner}
 #: Packages of das that define parts.
@@ -29,12 +32,32 @@ _PACKAGES = ("das.featurizers", "das.edits", "das.gates", "das.conditioners", "d
 _registered: dict[str, type[Part]] = {}
 
 
-def register_part(part: type[Part]) -> type[Part]:
-    """Make a part that is defined outside of das known to artifacts; usable as a decorator.
+@overload
+def register_part(part: type[P], *, name: str | None = None) -> type[P]: ...
+@overload
+def register_part(part: None = None, *, name: str) -> Callable[[type[P]], type[P]]: ...
+def register_part(part: type[P] | None = None, *, name: str | None = None) -> Any:
+    """Make a part that is defined outside of das known to artifacts; a decorator, also as `register_part(name=...)`.
 
     Whoever loads such an artifact has to import the module that registers it first.
+
+    Args:
+        part: the class.
+        name: what artifacts call it, whatever becomes of its class and module; "MODULE:CLASS" by default.
+
+    Raises:
+        InputError: a class of the main script without a name, or a name that looks like one of das's own.
     """
-    _registered[_name(part)] = part
+    if part is None:
+        return partial(register_part, name=name)
+    if name is None and part.__module__ == "__main__":
+        raise InputError(
+            "a part of the main script is in another module wherever its artifacts are loaded", got=_name(part),
+            remedy='name it: das.register_part(name="my_part"), or define it in a module that is imported',
+        )  # fmt: skip
+    if name is not None and name.startswith("das."):
+        raise InputError("names of parts that begin with 'das.' are das's own", got=name, remedy="choose another one")
+    _registered[name or _name(part)] = part
     return part
 
 
@@ -77,12 +100,13 @@ def _name(part: type[Part]) -> str:
 
 def _described(part: Part) -> dict[str, Any]:
     cls = type(part)
-    if _registered.get(_name(cls)) is not cls and _found(_name(cls)) is not cls:
+    name = next((known for known, registered in _registered.items() if registered is cls), _name(cls))
+    if name not in _registered and _found(name) is not cls:
         raise ArtifactError(
             "a part of this intervention could not be found again when the artifact is loaded", got=_name(cls),
             remedy="define it at the top level of a module and register it: das.register_part(YourPart)",
         )  # fmt: skip
-    return {"class": _name(cls), "params": part.params()}
+    return {"class": name, "params": part.params()}
 
 
 def _built(kind: str, spec: Mapping[str, Any]) -> Any:

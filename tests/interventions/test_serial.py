@@ -20,7 +20,7 @@ from das.edits.add import Add
 from das.edits.base import Edit, EditResult
 from das.edits.clamp import Clamp
 from das.edits.zero import Zero
-from das.errors import ArtifactError, DasError, UnknownChoiceError
+from das.errors import ArtifactError, DasError, InputError, UnknownChoiceError
 from das.featurizers.direction import Direction
 from das.featurizers.rotation import Rotation
 from das.interventions import serial
@@ -131,6 +131,20 @@ def test_a_users_part_is_refused_at_save_until_it_is_registered():
     assert register_part(Doubled) is Doubled
     again = from_spec(json.loads(json.dumps(to_spec(mine))))
     assert isinstance(again.edit, Doubled) and again.edit.times == 3.0
+
+
+@pytest.mark.usefixtures("_registry")
+def test_a_part_of_the_main_script_needs_a_name(monkeypatch):
+    """`__main__:Doubled` would be found by nobody, or be somebody else's."""
+    monkeypatch.setattr(Doubled, "__module__", "__main__")
+    with pytest.raises(InputError, match=r"main script.*__main__:Doubled.*register_part\(name="):
+        register_part(Doubled)
+    with pytest.raises(InputError, match="das's own"):
+        register_part(name="das.edits.doubled:Doubled")(Doubled)
+    assert register_part(name="doubled")(Doubled) is Doubled
+    described = to_spec(Intervention(Rotation(6, 2), Doubled(3.0)))
+    assert described["edit"]["class"] == "doubled" and "doubled" in known("edit")
+    assert isinstance(from_spec(described).edit, Doubled)
 
 
 @pytest.mark.usefixtures("_registry")
