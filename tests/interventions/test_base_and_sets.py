@@ -202,9 +202,7 @@ def test_a_change_may_mean_something_else_at_other_coordinates():
 def test_what_anneals_asks_how_far_training_is(gate):
     """Without being told, a mask in train mode would be hard and have no gradient."""
     x, (h, sources) = Intervention(Rotation(WIDTH, 1), Swap(), gate).train(), activations()
-    with pytest.raises(
-        CapabilityError, match=r"changes while it is trained.*Context\(progress=step / steps\)"
-    ):
+    with pytest.raises(CapabilityError, match=r"changes while it is trained.*Context\(progress=step / steps\)"):
         x(h, sources)
     x(h, sources, Context(progress=0.5)).activation.sum().backward()
     [learned] = gate.parameters()
