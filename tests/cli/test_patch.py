@@ -45,3 +45,9 @@ def test_single_heads_noise_and_each_token(random_model: Path, run_das: Callable
 def test_what_patch_refuses(random_model: Path, run_das: Callable, override: str, words: str) -> None:
     done = run_das("patch", "model=hf", f"model.path={random_model}", *([] if "n=" in override else ["n=8"]), override)
     assert done.code == 2 and words in done.err
+
+
+@pytest.mark.parametrize("command", [("patch",), ("eval", "subspace=x")], ids=str)
+def test_tasks_that_read_files_compose(command: tuple[str, ...], run_das: Callable) -> None:
+    done = run_das(*command, "task=pairs", "task.path=x.csv", "--cfg", "job", "--resolve")
+    assert done.code == 0, done.err

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from das.artifacts.subspace import Subspace
+from das.training import trial
 
 ABLATION = (
     "intervention=directional_ablation", "intervention.min_induced=-1000", "intervention.max_kl=1000", "logger=none",
@@ -99,3 +100,12 @@ def test_python_takes_the_folder_of_a_run_too(trained: Path, tmp_path: Path) -> 
     assert (Subspace.load(trained).basis() == Subspace.load(trained / "subspace").basis()).all()
     with pytest.raises(ValueError, match="folder of a finished run"):
         Subspace.load(tmp_path)
+
+
+def test_a_long_selection_is_not_silent(
+    short: tuple[str, ...], run_das: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trial, "TOLD_EVERY", 0.0)
+    few = ("steering.n=0", "controls.names=[]", f"run_dir={tmp_path / 'run'}")
+    done = run_das("train", *short, *ABLATION, *few)
+    assert done.code == 0 and "candidate 1 tried on layer 0 block_input" in done.err, done.err
