@@ -30,9 +30,9 @@ from das.cli.report import print_run
 from das.cli.run_folder import CONFIG, METRICS, SUBSPACE, claim, remove_if_empty, write_json, write_text
 from das.cli.terminal import console, say
 from das.cli.tracking import finish, record, start
+from das.sweeping.cells import FULL, RANDOM
 from das.sweeping.grid import Grid
 from das.sweeping.heatmap import draw
-from das.sweeping.cells import FULL, RANDOM
 from das.sweeping.sweep import Sweep, sweep
 
 log = logging.getLogger("das.cli")
