@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, final, runtime_checkable
 
 from das.batch import PairBatch
-from das.engine.engine import Engine, SourceState
+from das.engine.engine import Engine
 from das.engine.layout import layout
+from das.engine.read import SourceState
 from das.engine.resume import BaseState, base_state
 from das.engine.store import RowStore, row_bytes
 from das.outputs import FrozenRun

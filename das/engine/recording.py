@@ -17,10 +17,11 @@ from torch import Tensor
 
 from das.batch import PairBatch, Positions, TokenBatch
 from das.engine.bypass import LOCK, cache_from
-from das.engine.engine import Engine, SourceState
+from das.engine.engine import Engine
 from das.engine.hooks import captures, spliced
 from das.engine.kept import PairData
 from das.engine.layout import layout
+from das.engine.read import SourceState
 from das.engine.resume import BaseState, call, entry_site
 from das.engine.tiers import Prepared, why_not_resumable
 from das.errors import EngineError

@@ -16,8 +16,9 @@ from rich.progress import track
 from torch import nn
 
 from das.batch import PairBatch
-from das.engine.engine import Engine, SourceState
+from das.engine.engine import Engine
 from das.engine.kept import TIERS, Extent, Kept, PairData, Stored, Tier
+from das.engine.read import SourceState
 from das.engine.resume import BaseState, base_state
 from das.errors import UnknownChoiceError
 from das.interventions.sets import InterventionSet

@@ -12,7 +12,8 @@ from das.data.encode import Encoder
 from das.data.placing import Where
 from das.data.tokenize import Tokenizer
 from das.distributions import log_probs
-from das.engine.engine import Engine, SourceState
+from das.engine.engine import Engine
+from das.engine.read import SourceState
 from das.interventions.sets import InterventionSet
 from das.methods.full_vector import full_vector
 from das.models.families import ModelView

@@ -17,7 +17,8 @@ from das.batch import Positions
 from das.data.dataset import PairDataset
 from das.data.encode import Encoder
 from das.data.placing import Where
-from das.engine.engine import Engine, SourceState
+from das.engine.engine import Engine
+from das.engine.read import SourceState
 from das.engine.recording import Recording, Replay
 from das.engine.tiers import why_not_resumable
 from das.interventions.sets import InterventionSet, Placement

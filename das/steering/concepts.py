@@ -14,7 +14,7 @@ from das.artifacts.subspace import Subspace
 from das.batch import Positions, TokenBatch
 from das.data.collate import pad
 from das.data.positions import parse_positions, resolve
-from das.engine.engine import read
+from das.engine.read import read
 from das.errors import CapabilityError, InputError
 from das.models.families import ModelView
 from das.steering.hub import unsteered

@@ -12,7 +12,7 @@ from das.batch import Positions, TokenBatch
 from das.data.collate import pad
 from das.data.positions import PositionSpec, parse_positions, resolve
 from das.data.tokenize import EncodedPrompt
-from das.engine.engine import read
+from das.engine.read import read
 from das.errors import CapabilityError
 from das.estimators.base import NEGATIVE, POSITIVE, Examples
 from das.tasks.base import ConceptTask, ContrastTask

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from das.batch import Positions, TokenBatch
 from das.data.collate import pad
-from das.engine.engine import read
+from das.engine.read import read
 from das.estimators.logistic import fit_probe
 from das.metrics.detection import detection, max_over_tokens
 from das.tasks.axbench import CATEGORIES, Answer, ConceptRows

@@ -18,7 +18,7 @@ from torch import Tensor
 from das.batch import Positions, TokenBatch
 from das.data.collate import pad
 from das.data.positions import parse_positions, resolve
-from das.engine.engine import read
+from das.engine.read import read
 from das.errors import CapabilityError, DasError, EmptySplitError
 from das.estimators.base import NEGATIVE, POSITIVE
 from das.factors import Factors, deviation_between

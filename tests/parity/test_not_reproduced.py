@@ -15,7 +15,7 @@ from torch.nn.functional import pad
 
 from das.batch import TokenBatch
 from das.edits.swap import Swap
-from das.engine.engine import read
+from das.engine.read import read
 from das.errors import CapabilityError
 from das.featurizers.identity import Identity
 from das.featurizers.rotation import Rotation

@@ -12,7 +12,7 @@ from das.batch import TokenBatch
 from das.edits.add import Add
 from das.edits.add_positions import AddPositions
 from das.edits.swap import Swap
-from das.engine.engine import read
+from das.engine.read import read
 from das.estimators.base import Examples
 from das.featurizers.identity import Identity
 from das.featurizers.rotation import Rotation
