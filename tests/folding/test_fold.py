@@ -334,10 +334,20 @@ def test_featurizers_and_gates_that_look_at_the_activation_are_refused() -> None
         das.fold(model, subspace(model, [(site, zeroed(Half()))]))
 
 
-def test_a_fold_that_went_wrong_is_not_returned(monkeypatch) -> None:
-    model = model_of("gpt2")
-    learned = at("mlp_output", lambda _: shift())(model)
-    monkeypatch.setattr(folding, "rewrite", lambda module, steps: None)
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("size", [2.0, 0.05])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+def test_a_fold_that_went_wrong_is_not_returned(monkeypatch, dtype, size, seed) -> None:
+    """However small the steering's effect, and however coarse the weights: written nowhere, or half of it."""
+    model, real = tiny_model("gpt2", dtype=dtype), folding.affine_map
+    torch.manual_seed(seed)
+    learned = at("mlp_output", lambda _: Add(2, size * torch.randn(2)))(model)
+    assert torch.isfinite(das.fold(model, learned)(IDS).logits).all(), "the right one is"
+    with monkeypatch.context() as patched:
+        patched.setattr(folding, "rewrite", lambda module, steps: None)
+        with pytest.raises(CapabilityError, match="does not compute what it does with hooks"):
+            das.fold(model, learned)
+    monkeypatch.setattr(folding, "affine_map", lambda x, factor: real(x, torch.tensor([0.5])))
     with pytest.raises(CapabilityError, match="does not compute what it does with hooks"):
         das.fold(model, learned)
 
