@@ -16,8 +16,8 @@ def log_probs(logits: Logits) -> Logits:
 
 
 def kl(log_p: Logits, log_q: Logits) -> Float[Tensor, "batch label"]:
-    """KL(p ‖ q) of log-distributions (B, K, V), in nats, the expectation under the first argument."""
-    return (log_p.exp() * (log_p - log_q)).sum(-1)
+    """KL(p ‖ q) of log-distributions (B, K, V), in nats, the expectation under the first argument; 0 log 0 = 0."""
+    return (log_p.exp() * torch.where(log_p.isneginf(), 0.0, log_p - log_q)).sum(-1)
 
 
 def label_log_probs(logits: Logits, batch: PairBatch) -> Float[Tensor, " batch"]:

@@ -17,16 +17,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 from das.batch import PairBatch
-from das.objectives.base import Loss, Needs, log_probs, token_mean
+from das.objectives.base import Loss, Needs, kl, log_probs, token_mean
 from das.outputs import Outputs
 from das.shapes import Logits
 from das.types import Rows
 
 
 def jensen_shannon(log_p: Logits, log_q: Logits) -> Float[Tensor, "batch label"]:
-    """JS divergence of two log-distributions (B, K, V), in nats."""
-    log_m = torch.logaddexp(log_p, log_q) - math.log(2)
-    return 0.5 * (log_p.exp() * (log_p - log_m) + log_q.exp() * (log_q - log_m)).sum(-1)
+    """JS divergence of two log-distributions (B, K, V), in nats; what both rule out counts nothing."""
+    neither = log_p.isneginf() & log_q.isneginf()
+    log_m = torch.logaddexp(log_p.masked_fill(neither, 0.0), log_q.masked_fill(neither, 0.0)) - math.log(2)
+    return 0.5 * (kl(log_p, log_m) + kl(log_q, log_m))
 
 
 @final

@@ -57,3 +57,18 @@ def test_the_objectives_take_the_expectation_their_names_say():
     assert torch.allclose(to_target, divergence(intervened, target).mean())
     assert torch.allclose(to_intervened, divergence(target, intervened).mean())
     assert not torch.allclose(to_target, to_intervened, rtol=1e-2)
+
+
+def test_what_both_runs_rule_out_counts_nothing_and_has_no_gradient():
+    """Vocabulary entries at -inf in both runs (padded vocabularies) are as good as absent; in one run they are not."""
+    inf = torch.tensor(-math.inf, dtype=torch.float64)
+    short = [3 * torch.randn(2, 3, 7, generator=torch.Generator().manual_seed(n)).double() for n in range(2)]
+    p, q = (torch.cat([x, inf.expand(2, 3, 2)], -1).requires_grad_() for x in short)
+    for divergence_of in (jensen_shannon, kl):
+        found = divergence_of(log_probs(p), log_probs(q))
+        assert torch.allclose(found, divergence_of(*map(log_probs, short)))
+        for gradient in torch.autograd.grad(found.sum(), (p, q)):
+            assert torch.isfinite(gradient).all() and gradient.any()
+    one_sided = log_probs(torch.cat([short[0], short[1][..., :1], inf.expand(2, 3, 1)], -1))
+    assert torch.isfinite(kl(log_probs(p), one_sided)).all() and kl(one_sided, log_probs(p)).isposinf().all()
+    assert (jensen_shannon(log_probs(p), one_sided) <= math.log(2)).all()
