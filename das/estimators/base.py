@@ -1,7 +1,8 @@
 """What an estimator is given and what it returns.
 
-An estimator fits on tensors; whoever calls it (`das.training.estimate`) reads them off the model. It returns frozen
-interventions: the fitter and the artifact are different types. All maths in fp64.
+An estimator fits on tensors; whoever calls it (`das.training.estimate`) reads them off the model. What it returns is
+another type than itself: interventions, with nothing left to learn unless the method trains them on from there (MSRS,
+`anchored`). All maths in fp64.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from das.models.families import ModelView
 from das.types import Site
 
 POSITIVE, NEGATIVE = 1, 0
+#: What is shorter than this share of the activations is rounding.
+NEGLIGIBLE = 1e-6
 
 Entries = Sequence[tuple[Site, Intervention]]
 
@@ -38,7 +41,7 @@ class Examples:
         concept: number of the concept that the prompt's contrast is about, (N,), where a task has several.
 
     Raises:
-        InputError: unequal lengths, or activations that are not finite.
+        InputError: unequal lengths, or activations or gradients that are not finite.
         EmptySplitError: no rows.
     """
 
@@ -58,6 +61,8 @@ class Examples:
             raise EmptySplitError("an estimator needs activations", got="none")
         if not bool(torch.isfinite(self.x).all()):
             raise InputError("activations hold NaN or infinity", remedy="load the model in float32 or bfloat16")
+        if self.gradient is not None and not bool(torch.isfinite(self.gradient).all()):
+            raise InputError("gradients hold NaN or infinity", remedy="load the model in float32 or bfloat16")
 
     @classmethod
     def of(cls, x: Float[Tensor, "row width"], label: Int[Tensor, " row"]) -> Examples:
@@ -72,6 +77,11 @@ class Examples:
     def width(self) -> int:
         """Size of the activation."""
         return int(self.x.shape[1])
+
+    @property
+    def size(self) -> float:
+        """Mean length of an activation."""
+        return float(self.x.double().norm(dim=1).mean())
 
     @property
     def classes(self) -> tuple[int, ...]:
@@ -94,15 +104,29 @@ class Examples:
         """Mean activation of the positive and of the negative value, over all tokens, fp64."""
         return self.side(POSITIVE).mean(0), self.side(NEGATIVE).mean(0)
 
+    def centred(self) -> Float[Tensor, "row width"]:
+        """Activations less their mean, in the directions in which they vary by more than rounding, fp64.
+
+        Raises:
+            InputError: they are all the same.
+        """
+        x = self.x.double()
+        u, spread, axes = torch.linalg.svd(x - x.mean(0), full_matrices=False)
+        kept = spread > NEGLIGIBLE * x.norm()
+        if not bool(kept.any()):
+            raise InputError("all activations are the same, so nothing can be estimated", got=f"{len(x)} rows",
+                             remedy="read at another layer or position")  # fmt: skip
+        return (u[:, kept] * spread[kept]) @ axes[kept]
+
     def pooled(self) -> Examples:
-        """One row per prompt, the mean over its tokens."""
+        """One row per prompt, the mean over its tokens, fp64."""
         numbers, inverse = self.prompt.unique(return_inverse=True)
         rows = torch.arange(len(inverse), device=inverse.device)
         first = torch.full_like(numbers, len(inverse)).scatter_reduce(0, inverse, rows, "amin")
 
         def mean(values: Tensor) -> Tensor:
-            total = values.new_zeros(len(numbers), self.width).index_add_(0, inverse, values)
-            return total / torch.bincount(inverse).to(values)[:, None]
+            total = torch.zeros(len(numbers), self.width, dtype=torch.float64, device=values.device)
+            return total.index_add_(0, inverse, values.double()) / torch.bincount(inverse)[:, None]
 
         gradient = None if self.gradient is None else mean(self.gradient)
         concept = None if self.concept is None else self.concept[first]
@@ -116,7 +140,7 @@ class Examples:
             EmptySplitError: no contrast has both sides.
         """
         pooled = self.pooled()
-        sides = [{int(p): x for p, x in zip(pooled.pair[at], pooled.x[at].double(), strict=True)}
+        sides = [{int(p): x for p, x in zip(pooled.pair[at], pooled.x[at], strict=True)}
                  for at in (pooled.label == POSITIVE, pooled.label == NEGATIVE)]  # fmt: skip
         shared = sorted(set(sides[0]) & set(sides[1]))
         if not shared:
@@ -133,7 +157,7 @@ class Estimator(Protocol):
     """Fits every site on its own."""
 
     def fit(self, examples: Examples) -> Intervention:
-        """A frozen intervention.
+        """An intervention.
 
         Raises:
             EmptySplitError: a concept value without activations.
@@ -177,7 +201,7 @@ class SetEstimator(Protocol):
         ...
 
     def fit_set(self, view: ModelView, found: Mapping[Site, Found], trial: Trial) -> Entries:
-        """Frozen interventions with the sites they are written at.
+        """Interventions with the sites they are written at.
 
         Args:
             view: the model, of which only the shape may be used.
@@ -200,12 +224,12 @@ class Differentiating:
     objective: Any
 
 
-def unit(vector: Float[Tensor, " width"], what: str) -> Float[Tensor, " width"]:
-    """The vector at length one; InputError where it has none."""
+def unit(vector: Float[Tensor, " width"], what: str, size: float) -> Float[Tensor, " width"]:
+    """The vector at length one; InputError where it is nothing beside activations of this size."""
     norm = vector.norm()
-    if not bool(torch.isfinite(norm)) or not bool(norm > 1e-12):
+    if not bool(torch.isfinite(norm)) or not bool(norm > NEGLIGIBLE * size):
         raise InputError(
-            f"{what} is zero, so it has no direction", got=f"norm {float(norm):.3g}",
+            f"{what} is zero, so it has no direction", got=f"length {float(norm):.3g} beside {size:.3g}",
             remedy="read at another layer or position: here the two concept values do not differ",
         )  # fmt: skip
     return vector / norm

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from das.errors import InputError, SiteError
-from das.estimators.base import NEGATIVE, POSITIVE, Entries, Examples, Found
+from das.estimators.base import NEGATIVE, NEGLIGIBLE, POSITIVE, Entries, Examples, Found
 from das.interventions.base import Intervention
 from das.models.families import ModelView
 from das.types import SOURCE, Site
@@ -24,9 +24,6 @@ logger = logging.getLogger("das.estimators")
 
 #: Every position, the protected prefix (BOS, chat header) too: what an edit of weights does.
 EVERYWHERE = "from:0"
-
-#: A difference shorter than this share of the activations is rounding.
-_NOTHING = 1e-6
 
 
 @dataclass(frozen=True)
@@ -98,7 +95,7 @@ def _by_token(examples: Examples) -> list[tuple[int, Float[Tensor, " width"]]]:
     for n in range(common + 1):
         sides = [examples.side(label, back == n) for label in (POSITIVE, NEGATIVE)]
         vector, size = sides[0].mean(0) - sides[1].mean(0), max(side.norm(dim=1).mean() for side in sides)
-        if bool(vector.norm() > _NOTHING * size):
+        if bool(vector.norm() > NEGLIGIBLE * size):
             found.append((n, vector))
     return found
 

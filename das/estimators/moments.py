@@ -56,6 +56,11 @@ class Moments:
         """Cross-covariance of x and z."""
         return self._xz / self._rows()
 
+    @property
+    def size(self) -> float:
+        """Root mean square length of x."""
+        return float((self.cov_xx.trace() + self.mean_x.square().sum()).sqrt())
+
     def _rows(self) -> int:
         if not self.count:
             raise EmptySplitError("moments of nothing", got="0 rows", remedy="update with activations first")

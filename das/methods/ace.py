@@ -26,7 +26,7 @@ class Ace:
     def fit(self, examples: Examples) -> Intervention:
         """Between the two means' coordinates."""
         positive, negative = examples.means()
-        r = unit(positive - negative, "the difference of the means")
+        r = unit(positive - negative, "the difference of the means", examples.size)
         edit = Interpolate(1, (r @ negative)[None], (r @ positive)[None])
         return Intervention(Direction(len(r), r, learned=False), edit, name="ace")
 

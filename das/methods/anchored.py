@@ -46,7 +46,7 @@ class Anchored:
     def fit(self, examples: Examples) -> Intervention:
         """To be trained: starts at the orthonormal pair that is closest to the two anchors."""
         anchors = torch.stack(examples.means())
-        directions = torch.stack([unit(a, "an anchor") for a in anchors], 1)
+        directions = torch.stack([unit(a, "an anchor", examples.size) for a in anchors], 1)
         left, spread, right = torch.linalg.svd(directions, full_matrices=False)
         if not float(spread[-1]) > _FLAT:
             raise InputError("the two anchors are parallel", got=f"singular values {spread.tolist()}",

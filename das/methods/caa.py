@@ -27,7 +27,7 @@ class Caa:
     def fit(self, examples: Examples) -> Intervention:
         """Added at its own length by a factor of one."""
         differences = examples.differences()
-        return shift(differences.mean(0), torch.zeros_like(differences[0]), "caa")
+        return shift(differences.mean(0), torch.zeros_like(differences[0]), examples.size, "caa")
 
 
 METHOD = Caa

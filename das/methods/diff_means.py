@@ -27,14 +27,14 @@ class DiffMeans:
 
     def fit(self, examples: Examples) -> Intervention:
         """Added at its own length by a factor of one."""
-        return shift(*examples.means(), "diff_means")
+        return shift(*examples.means(), examples.size, "diff_means")
 
 
-def shift(positive: torch.Tensor, negative: torch.Tensor, name: str) -> Intervention:
-    """Adds positive - negative, as a unit direction with a constant."""
+def shift(positive: torch.Tensor, negative: torch.Tensor, size: float, name: str) -> Intervention:
+    """Adds positive - negative, as a unit direction with a constant; `size` is that of the activations."""
     difference = positive - negative
-    direction = Direction(len(difference), unit(difference, "the difference of the means"), learned=False)
-    return Intervention(direction, Add(1, difference.norm()[None]), name=name)
+    v = unit(difference, "the difference of the means", size)
+    return Intervention(Direction(len(v), v, learned=False), Add(1, difference.norm()[None]), name=name)
 
 
 METHOD = DiffMeans

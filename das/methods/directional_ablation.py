@@ -84,11 +84,11 @@ class DirectionalAblation:
 
 def _added(candidate: Candidate) -> Entries:
     site = replace(candidate.site, positions=EVERYWHERE, source_positions=None)
-    return [(site, shift(candidate.vector, 0 * candidate.vector, "directional_ablation"))]
+    return [(site, shift(candidate.vector, 0 * candidate.vector, 0.0, "directional_ablation"))]
 
 
 def _ablated(view: ModelView, candidate: Candidate) -> Entries:
-    direction = Direction(view.width, unit(candidate.vector, "the difference of the means"), learned=False)
+    direction = Direction(view.width, unit(candidate.vector, "the difference of the means", 0.0), learned=False)
     made = Intervention(direction, Zero(), steering={"ablate": Zero()}, name="directional_ablation")
     return everywhere(view, PLACES, made)
 

@@ -2,8 +2,10 @@
 
 Equation   repeat: w_i = probe on (I - P_i) x;  P = projection on span(w_1, ..., w_rank);  h' = (I - P) h
 Shapes     x (N, width) -> R (width, rank)
-Raises     InputError unless 1 <= rank < width, EmptySplitError for a value without prompts
-Ends early when the probe on what is left does no better than the majority on the training examples.
+Raises     InputError unless 1 <= rank < width, or where the first probe does no better than the majority;
+           EmptySplitError for a value without prompts
+Ends early when the probe on what is left does no better than the majority on the training examples, or nothing but
+rounding is left.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import torch
 
 from das.edits.zero import Zero
 from das.errors import InputError
-from das.estimators.base import POSITIVE, Examples
+from das.estimators.base import NEGLIGIBLE, POSITIVE, Examples
 from das.estimators.logistic import fit_probe
 from das.featurizers.rotation import Rotation
 from das.geometry import orthonormalize
@@ -44,13 +46,18 @@ class Inlp:
         examples.means()  # both values must be there
         positive = examples.label == POSITIVE
         majority = max(float(positive.double().mean()), float((~positive).double().mean()))
-        x, found = examples.x.double(), torch.zeros(examples.width, 0, dtype=torch.float64)
+        x, found = examples.centred(), torch.zeros(examples.width, 0, dtype=torch.float64)
+        rounding = NEGLIGIBLE * examples.x.double().norm()
         for _ in range(self.rank):
             left = x - x @ found @ found.T
             probe = fit_probe(left, positive, self.l2)
-            if found.shape[1] and probe.accuracy(left, positive) <= majority + self.margin:
+            told = bool(left.norm() > rounding) and probe.accuracy(left, positive) > majority + self.margin
+            if not told or not bool(probe.weight.any()):
                 break
             found = torch.linalg.qr(torch.cat([found, probe.weight[:, None]], 1))[0]
+        if not found.shape[1]:
+            raise InputError("there is nothing to erase: no probe does better than the majority", got=f"{majority:.3f}",
+                             remedy="read at another layer or position, or lower margin")  # fmt: skip
         rotation = Rotation(examples.width, found.shape[1], basis=orthonormalize(found.float()), learned=False)
         return Intervention(rotation, Zero(), name="inlp")
 

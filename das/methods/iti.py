@@ -2,7 +2,7 @@
 
 Equation   x_h' = x_h + f alpha sigma_h theta_h  for the K best heads h;  x_h the head's output before the mixing o_proj
            theta_h the unit difference of the two values' means, or the normal of h's logistic probe
-           sigma_h the standard deviation of theta_h . x_h
+           sigma_h the standard deviation of theta_h . x_h (divided by the count, as np.std)
 Heads      of the layers of the sites given (the paper: site.layer=all); the best by their probes' accuracy on the
            validation split, ties to the later head
 Fitted on  means and deviations over training and validation examples, probes on training alone, as the authors' code;
@@ -78,8 +78,10 @@ class Iti:
         x = torch.cat([found.train.x, found.val.x]).double()
         both = Examples.of(x, torch.cat([found.train.label, found.val.label]))
         positive, negative = both.means()
-        v = unit(positive - negative if self.direction == "mass_mean" else probe.weight, "the head's direction")
-        return Intervention(Direction(len(v), v, learned=False), Add(1, self.alpha * (x @ v).std()[None]), name="iti")
+        found_by = probe.weight * both.size**2 if self.direction == "probe" else positive - negative
+        v = unit(found_by, "the head's direction", both.size)
+        amount = self.alpha * (x @ v).std(unbiased=False)
+        return Intervention(Direction(len(v), v, learned=False), Add(1, amount[None]), name="iti")
 
 
 METHOD = Iti

@@ -4,7 +4,8 @@ Equation   v = argmax_|v|=1 sum_i (v.d_i)^2,  d_i = (h+_i - h-_i) / |h+_i - h-_i
            h' = h + f (v.(mu+ - mu-)) v
 Fitted on  contrasts, usually read at "last"
 Shapes     x (N, width) -> one direction (width,)
-Raises     EmptySplitError without complete pairs, InputError where all differences are zero
+Raises     EmptySplitError without complete pairs, InputError where all differences are zero, or that of the
+           means along v
 Why uncentred: the authors draw the order of each pair at random, which makes the differences' mean zero
 """
 
@@ -16,7 +17,7 @@ from typing import final
 import torch
 
 from das.edits.add import Add
-from das.estimators.base import Examples, unit
+from das.estimators.base import NEGLIGIBLE, Examples, unit
 from das.featurizers.direction import Direction
 from das.interventions.base import Intervention
 
@@ -30,14 +31,14 @@ class Lat:
         """Added by the distance of the two means along it."""
         differences = examples.differences()
         lengths = differences.norm(dim=1, keepdim=True)
-        kept = differences[lengths[:, 0] > 0] / lengths[lengths[:, 0] > 0]
-        v = unit(
-            torch.linalg.svd(kept, full_matrices=False).Vh[0] if len(kept) else differences.sum(0), "the difference"
-        )
+        told = lengths[:, 0] > NEGLIGIBLE * examples.size
+        longest = differences[lengths.argmax()]
+        unit(longest, "the longest difference", examples.size)
+        axis = torch.linalg.svd(differences[told] / lengths[told], full_matrices=False).Vh[0]
         positive, negative = examples.means()
-        gap = v @ (positive - negative)
-        v = v if gap >= 0 else -v
-        return Intervention(Direction(len(v), v, learned=False), Add(1, gap.abs()[None]), name="lat")
+        shift = axis * (axis @ (positive - negative))
+        v = unit(shift, "the difference of the means along the axis", examples.size)
+        return Intervention(Direction(len(v), v, learned=False), Add(1, shift.norm()[None]), name="lat")
 
 
 METHOD = Lat

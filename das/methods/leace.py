@@ -2,7 +2,7 @@
 
 Equation   h' = h - f W^+ U U^T W (h - mu),  W = cov_xx^(-1/2),  U the left singular vectors of W cov_xz
 Shapes     x (N, width) -> an oblique pair (width, rank), rank at most the number of values less one
-Raises     InputError where cov_xz vanishes
+Raises     InputError where cov_xz is nothing beside the activations, or weak (svd_tolerance)
 Options    shrink the covariance (few examples), svd_tolerance drops weak directions, constrain_trace blends towards the
            orthogonal projection where the erased activations would have a larger trace than before (as concept-erasure)
 """
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from das.edits.lerp import Lerp
 from das.errors import InputError
-from das.estimators.base import Examples
+from das.estimators.base import NEGLIGIBLE, Examples
 from das.estimators.moments import Moments, one_hot, shrunk
 from das.featurizers.oblique import Oblique
 from das.interventions.base import Intervention
@@ -64,7 +64,7 @@ class Leace:
         whiten, unwhiten = (vectors * inverse) @ vectors.T, (vectors * root) @ vectors.T
         u, s, _ = torch.linalg.svd(whiten @ moments.cov_xz, full_matrices=False)
         u = u[:, s > self.svd_tolerance]
-        if not u.shape[1]:
+        if not u.shape[1] or not bool(moments.cov_xz.norm() > NEGLIGIBLE * moments.size):
             raise InputError(
                 "there is nothing to erase: activations and labels are uncorrelated",
                 got=f"singular values {s.tolist()}",

@@ -23,7 +23,7 @@ class MimicMean:
 
     def fit(self, examples: Examples) -> Intervention:
         """Added at its own length by a factor of one."""
-        return shift(*examples.means(), "mimic_mean")
+        return shift(*examples.means(), examples.size, "mimic_mean")
 
 
 METHOD = MimicMean

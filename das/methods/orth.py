@@ -2,7 +2,7 @@
 
 Equation   h' = h - f U U^T (h - mu),  U an orthonormal basis of cov_xz's column space         (LEACE with W = I)
 Shapes     x (N, width) -> U (width, rank)
-Raises     InputError where cov_xz vanishes
+Raises     InputError where cov_xz is nothing beside the activations
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 
 from das.edits.lerp import Lerp
 from das.errors import InputError
-from das.estimators.base import Examples
+from das.estimators.base import NEGLIGIBLE, Examples
 from das.estimators.moments import Moments, one_hot
 from das.featurizers.rotation import Rotation
 from das.geometry import orthonormalize
@@ -38,7 +38,7 @@ class Orth:
         moments = Moments(examples.width, max(1, len(classes) - (len(classes) == 2)))
         moments.update(examples.x, one_hot(examples.label, classes))
         u, s, _ = torch.linalg.svd(moments.cov_xz, full_matrices=False)
-        if not bool(s[0] > 1e-6 * moments.cov_xx.trace().sqrt()):
+        if not bool(s[0] > NEGLIGIBLE * moments.size):
             raise InputError("there is nothing to erase: activations and labels are uncorrelated", got=f"{s.tolist()}")
         basis = orthonormalize(u[:, s > self.svd_tolerance * s[0]].float())
         rotation = Rotation(examples.width, basis.shape[1], basis=basis, learned=False)

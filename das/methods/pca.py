@@ -2,7 +2,7 @@
 
 Equation   h' = h + R (R^T s - R^T h),  R the top `rank` principal directions of the activations of both values
 Shapes     x (N, width) -> R (width, rank)
-Raises     InputError unless 1 <= rank < min(N, width)
+Raises     InputError unless 1 <= rank <= the number of directions in which the activations vary
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 
 from das.edits.swap import Swap
 from das.errors import InputError
-from das.estimators.base import Examples
+from das.estimators.base import NEGLIGIBLE, Examples
 from das.featurizers.rotation import Rotation
 from das.geometry import orthonormalize
 from das.interventions.base import Intervention
@@ -33,12 +33,11 @@ class Pca:
 
     def fit(self, examples: Examples) -> Intervention:
         """Swapped, frozen."""
-        most = min(len(examples.x), examples.width) - 1
+        _, spread, directions = torch.linalg.svd(examples.centred(), full_matrices=False)
+        most = min(int((spread > NEGLIGIBLE * examples.x.double().norm()).sum()), examples.width - 1)
         if not 1 <= self.rank <= most:
             raise InputError("too many principal directions", got=f"rank {self.rank} of {most} at most")
-        x = examples.x.double()
-        directions = torch.linalg.svd(x - x.mean(0), full_matrices=False).Vh[: self.rank].T
-        basis = orthonormalize(directions.float())
+        basis = orthonormalize(directions[: self.rank].T.float())
         return Intervention(Rotation(examples.width, self.rank, basis=basis, learned=False), Swap(), name="pca")
 
 

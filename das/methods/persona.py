@@ -25,7 +25,7 @@ class Persona:
 
     def fit(self, examples: Examples) -> Intervention:
         """Added at its own length by a factor of one."""
-        return shift(*examples.pooled().means(), "persona")
+        return shift(*examples.pooled().means(), examples.size, "persona")
 
 
 METHOD = Persona

@@ -1,6 +1,7 @@
 """Probe: the normal of a logistic regression between the two concept values (arXiv 1610.01644).
 
-Equation   v = w / |w| of min_w logistic loss + l2/2 |w|^2 (standardised);  h' = h + f (v.(mu+ - mu-)) v
+Equation   v = w / |w| of min_w logistic loss + l2/2 s^2 |w|^2 (`das.estimators.logistic`)
+           h' = h + f (v.(mu+ - mu-)) v
 Shapes     x (N, width) -> one direction (width,)
 Raises     EmptySplitError for a value without prompts, InputError where nothing separates the values
 """
@@ -31,9 +32,11 @@ class Probe:
     def fit(self, examples: Examples) -> Intervention:
         """Added by the distance of the two means along it."""
         positive, negative = examples.means()
-        v = unit(fit_probe(examples.x, examples.label == POSITIVE, self.l2).weight, "the probe's normal")
-        gap = (v @ (positive - negative))[None]
-        return Intervention(Direction(len(v), v, learned=False), Add(1, gap), name="probe")
+        weight = fit_probe(examples.x, examples.label == POSITIVE, self.l2).weight
+        v = unit(weight * examples.size, "the probe's normal", 1.0)
+        gap = v @ (positive - negative)
+        unit(gap[None], "the distance of the means along the probe's normal", examples.size)
+        return Intervention(Direction(len(v), v, learned=False), Add(1, gap[None]), name="probe")
 
 
 METHOD = Probe

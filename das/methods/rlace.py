@@ -3,13 +3,18 @@
 Equation   min_theta max_P BCE(theta; (I - P) x, y),  P in {0 <= P <= I, tr P = rank};  h' = (I - P) h
            P is symmetrised and its eigenvalues projected, clip(l_i - t, 0, 1) with t so that they sum to rank; finally
            the top `rank` eigenvectors
+Played on  activations less their mean, which the predictor's bias takes up anyway, scaled to unit variance
+Kept       of the projections evaluated, the one after which a fresh probe on the training examples has the largest
+           cross-entropy; a warning where that probe still beats the majority by more than `tolerance`
 Shapes     x (N, width) -> R (width, rank)
-Raises     InputError unless 1 <= rank < width, EmptySplitError for a value without prompts
+Raises     InputError unless 1 <= rank < width, or for activations that are all the same; EmptySplitError for a value
+           without prompts
 Cost       one width x width eigendecomposition per step
 """
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import final
 
@@ -26,6 +31,8 @@ from das.featurizers.rotation import Rotation
 from das.geometry import orthonormalize
 from das.interventions.base import Intervention
 
+logger = logging.getLogger("das.methods")
+
 
 @final
 @dataclass(frozen=True)
@@ -37,9 +44,9 @@ class Rlace:
         steps: of the game, one of the predictor and one of the projection each.
         lr, weight_decay, batch_size: of both players' SGD, on activations of unit variance (the authors: lr 0.005 and
             75,000 steps).
-        every: steps between evaluations; the best projection is kept.
+        every: steps between evaluations.
         tolerance: stop once a fresh probe is within this of the majority's share.
-        seed: of batches and predictor.
+        seed: of batches and predictor; torch's generator (in a run, the run's seed) if None.
     """
 
     rank: int = 1
@@ -49,7 +56,7 @@ class Rlace:
     batch_size: int = 128
     every: int = 100
     tolerance: float = 0.0015
-    seed: int = 0
+    seed: int | None = None
 
     def fit(self, examples: Examples) -> Intervention:
         """Coordinates set to zero."""
@@ -57,12 +64,12 @@ class Rlace:
             raise InputError("rank must lie between 1 and less than the width", got=f"{self.rank} at {examples.width}")
         examples.means()  # both values must be there
         with torch.enable_grad():
-            basis = self._play(examples.x.double(), (examples.label == POSITIVE))
+            basis = self._play(examples.centred(), examples.label == POSITIVE)
         rotation = Rotation(examples.width, self.rank, basis=orthonormalize(basis.float()), learned=False)
         return Intervention(rotation, Zero(), name="rlace")
 
     def _play(self, x: Tensor, positive: Tensor) -> Tensor:
-        generator = torch.Generator().manual_seed(self.seed)
+        generator = None if self.seed is None else torch.Generator().manual_seed(self.seed)
         width, y = x.shape[1], positive.double()
         majority = max(float(y.mean()), 1 - float(y.mean()))
         p = (torch.randn(width, width, generator=generator, dtype=torch.float64) / width).requires_grad_()
@@ -70,24 +77,27 @@ class Rlace:
         b = torch.zeros(1, dtype=torch.float64, requires_grad=True)
         predictor = torch.optim.SGD([w, b], lr=self.lr, weight_decay=self.weight_decay)
         projector = torch.optim.SGD([p], lr=self.lr, weight_decay=self.weight_decay)
-        best, lowest = _top(fantope(p.detach(), self.rank), self.rank), float("inf")
-        scale = x.std(unbiased=False).clamp(min=1e-8)
+        best, most, beats = _top(fantope(p.detach(), self.rank), self.rank), -1.0, 1.0
+        unit = x / x.square().mean().sqrt()
         for step in range(1, self.steps + 1):
             rows = torch.randint(len(x), (min(self.batch_size, len(x)),), generator=generator)
             for player, sign in ((projector, -1.0), (predictor, 1.0)):
                 player.zero_grad()
-                left = x[rows] / scale - (x[rows] / scale) @ _symmetric(p)
+                left = unit[rows] - unit[rows] @ _symmetric(p)
                 (sign * F.binary_cross_entropy_with_logits(left @ w + b, y[rows])).backward()
                 player.step()
             p.data = fantope(p.detach(), self.rank)
             if step % self.every == 0 or step == self.steps:
                 basis = _top(p.detach(), self.rank)
-                left = x - x @ basis @ basis.T
-                score = fit_probe(left, positive).accuracy(left, positive) - majority
-                if score < lowest:
-                    best, lowest = basis, score
-                if abs(score) <= self.tolerance:
+                left = unit - unit @ basis @ basis.T
+                probe = fit_probe(left, positive)
+                if (loss := probe.loss(left, positive)) > most:
+                    best, most, beats = basis, loss, probe.accuracy(left, positive) - majority
+                if beats <= self.tolerance:
                     break
+        if beats > self.tolerance:
+            logger.warning("rlace: after %d steps a probe still beats the majority by %.3f on the training examples; "
+                           "more steps, or a larger rank, erase more", step, beats)  # fmt: skip
         return best
 
 

@@ -57,7 +57,7 @@ class Rosi:
 
     def _injected(self, view: ModelView, candidate: Candidate) -> Entries:
         width = view.width
-        direction = Direction(width, unit(candidate.vector, "the difference of the means"), learned=False)
+        direction = Direction(width, unit(candidate.vector, "the difference of the means", 0.0), learned=False)
         mean = torch.full((1, width), self.alpha / width)
         edit = Affine(width, 1, relative=True, weight=mean, bias=torch.zeros(1), learned=False)
         return everywhere(view, PLACES, Intervention(direction, edit, steering={}, name="rosi"))
