@@ -3,7 +3,7 @@
 Model and tasks as in `das.models.recipes.causalgym_mini` and `das.tasks.causalgym_mini`; rank 1, output of a block, the
 last token of a span, pairs with sentences not seen in training. Selectivity is the log odds-ratio less that of a
 direction trained on the control task's labels. Controls: a random direction, and the subject's token, from where later
-blocks no longer read. About 90 s per seed.
+blocks no longer read. About 70 s per seed.
 """
 
 from __future__ import annotations

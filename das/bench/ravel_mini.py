@@ -3,7 +3,7 @@
 Model and task as in `das.models.recipes.ravel_mini` and `das.tasks.ravel_mini`; the site is the input of block 0 at the
 city's token, 16 of 64 directions, held-out cities. Test pairs are balanced over attributes, so Cause is the IIA of
 changed pairs, Isolate that of unchanged ones. MDAS is `das` trained by `cause_isolate`; DAS sees its cause pairs only.
-Also measured: DAS of half the rank, which is better. About 90 s per seed.
+Also measured: DAS of half the rank, which is better. About 3 minutes per seed.
 """
 
 from __future__ import annotations

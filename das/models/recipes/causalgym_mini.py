@@ -2,7 +2,7 @@
 
 A Llama of three blocks (width 64) trained on the word that follows each sentence; tasks and types are equally frequent.
 
-Cost: about 12 s on one core.
+Cost: about 16 s on one core.
 """
 
 from __future__ import annotations

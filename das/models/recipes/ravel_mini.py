@@ -4,7 +4,7 @@ A Llama of three blocks (width 64) trained to answer every prompt of the task ab
 too: what is looked for is how it stores them, not whether it can guess. It reads a city in its first block; later
 `block_output`s at the city's token no longer matter.
 
-Cost: about 15 s on one core.
+Cost: about 45 s on one core.
 """
 
 from __future__ import annotations
