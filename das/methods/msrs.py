@@ -10,10 +10,8 @@ Steering   as it was trained, at one token of the prompt per subspace: the one w
 Shapes     x (N, width) -> R (width, rank), W (rank, width), b (rank,)
 Raises     InputError where the activations do not hold so many directions
 Deviation  the paper trains at all tokens and chooses only when it steers (`choose="after"`); here the choice is trained
-           with: towards three values of child_facts at once 0.97 of held-out children without them are steered, and
-           0.88 with "after". Its regularisers could not be read
-Limit      a private subspace is its attribute's own where nothing else varies as much among the attribute's prompts. On
-           child_facts other facts do: |cos| with the difference of means is 0.07 to 0.37
+           with. Its regularisers could not be read
+Limit      a private subspace is its attribute's own where nothing else varies as much among the attribute's prompts
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ Equation   h' = h + P^T (W h + b),  P, W (rank x width) free
 Trained by `lm_loss` on responses
 Shapes     h (B, P, width)
 Raises     InputError unless 1 <= rank <= width
+Steering   as `noreft`
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from das.interventions.base import Intervention
 def nodireft(width: int, rank: int = 4) -> Intervention:
     """As DiReFT, with a free projection."""
     return Intervention(
-        Projection(width, rank), Affine(width, rank, relative=True), trained_by="lm_loss", name="nodireft"
+        Projection(width, rank), Affine(width, rank, relative=True), steering={}, trained_by="lm_loss", name="nodireft"
     )
 
 

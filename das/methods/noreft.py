@@ -4,6 +4,7 @@ Equation   h' = h + P^T (W h + b - P h),  P, W (rank x width) free, b (rank)
 Trained by `lm_loss` on responses
 Shapes     h (B, P, width)
 Raises     InputError unless 1 <= rank <= width
+Steering   as trained, f times the change; P^T does not undo P, so coordinates can neither be clamped nor ablated
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from das.interventions.base import Intervention
 
 def noreft(width: int, rank: int = 4) -> Intervention:
     """As LoReFT, with a free projection."""
-    return Intervention(Projection(width, rank), Affine(width, rank), trained_by="lm_loss", name="noreft")
+    return Intervention(Projection(width, rank), Affine(width, rank), steering={}, trained_by="lm_loss", name="noreft")
 
 
 METHOD = noreft

@@ -14,7 +14,7 @@ from das.interventions.base import Intervention
 
 def reps_vector(width: int, scale: float = 1.0, beta: float = 0.0) -> Intervention:
     """A vector of length `scale`, learned."""
-    return Intervention(Vector(width, scale), AddOrNull(beta), trained_by="reps", name="reps_vector")
+    return Intervention(Vector(width, scale, beta=beta), AddOrNull(), trained_by="reps", name="reps_vector")
 
 
 METHOD = reps_vector

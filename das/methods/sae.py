@@ -3,6 +3,8 @@
 Equation   h' = h + dec(m z_s + (1 - m) z) - dec(z),  z = act(enc(h))        the reconstruction error of h stays in h'
            m: the latents listed, or (none listed) a learned sigmoid mask as in `dbm` (MIB's DBM+SAE)
 Trained by `counterfactual_ce` where the mask is learned
+Steering   clamp, add, ablate: h' = h + dec(m (c - z)), what the decoder makes of latents c. An encoder that reads h'
+           finds c only where the units do not overlap
 Shapes     W_enc (width, latents), W_dec (latents, width); file names as `das.featurizers.sae`
 Raises     InputError for a file that is missing or does not fit, or latents out of range
 Without a file an autoencoder of `latents` random units stands in, for trying things out.

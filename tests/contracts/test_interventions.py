@@ -10,9 +10,12 @@ import pytest
 import torch
 
 from das.context import Context
+from das.edits.clamp import Clamp
+from das.edits.zero import Zero
 from das.errors import CapabilityError
 from das.estimators.base import Effects, Estimator, Examples, Found, SetEstimator
 from das.folding.affine import affine_map
+from das.gates.all import All
 from das.interventions.base import AS_TRAINED, Intervention
 from das.interventions.serial import from_spec, to_spec
 from das.interventions.sets import InterventionSet
@@ -223,3 +226,20 @@ def test_what_is_folded_is_what_it_does(name):
             h = length * activations(method, torch.float64)[0]
             edited = made(h, None, context(factor=factor.expand(BATCH))).activation
             assert torch.allclose(h + h @ folded.read @ folded.write.T + folded.offset, edited, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_what_is_clamped_or_ablated_is_read_back(name):
+    """Where all of the coordinates are open; an autoencoder's latents are set before it decodes, as its card says."""
+    for seed in range(2):
+        method = build(name, seed)
+        if name == "sae" or method.conditioner is not None or not isinstance(method.gate, All):
+            continue
+        base = activations(method, torch.float64)[0]
+        value = torch.linspace(-2, 2, method.rank)
+        for op, edit in method.steering.items():
+            if op in ("clamp", "ablate") and isinstance(edit, Clamp | Zero):
+                made = method.with_edit(edit.at(value) if isinstance(edit, Clamp) else edit).double()
+                read = made.coordinates(made(base, None, context()).activation)
+                wanted = value.double() if op == "clamp" else torch.zeros(method.rank, dtype=torch.float64)
+                assert torch.allclose(read, wanted.expand_as(read), atol=1e-5), op

@@ -7,6 +7,7 @@ import torch
 
 from das.context import Context
 from das.edits.add import Add
+from das.edits.add_or_null import AddOrNull
 from das.edits.clamp import Clamp
 from das.edits.lerp import Lerp
 from das.edits.mean_top_k import MeanTopK
@@ -15,7 +16,10 @@ from das.edits.zero import Zero
 from das.errors import CapabilityError
 from das.featurizers.direction import Direction
 from das.featurizers.rotation import Rotation
-from das.interventions.base import Intervention
+from das.featurizers.vector import Vector
+from das.interventions.base import AS_TRAINED, Intervention
+from das.methods import method
+from das.methods.reps_vector import reps_vector
 
 BATCH, POSITIONS, WIDTH, RANK = 4, 3, 10, 2
 PLUS, MINUS = torch.tensor([1.5, -2.0]), torch.tensor([-0.5, 3.0])
@@ -133,3 +137,25 @@ def test_padded_tokens_are_not_part_of_the_latents_penalty():
     mask = torch.tensor([[True, True, True, False]])
     out, aux = MeanTopK(k=1, weight=1.0)(z, z, {}, Context(token_mask=mask, progress=0.5))
     assert torch.equal(out, z + 3.0) and float(aux["penalty/latents"]) == pytest.approx(0.5 * (1.0 + 2.0) / 2)
+
+
+@pytest.mark.parametrize("beta", [0.0, 1.5, -2.0])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_add_or_null_is_the_formula_of_reps(beta, seed):
+    """h + f v, and at f = 0 h - relu(v.h + beta) / |v|^2 v, whatever the length of v."""
+    generator = torch.Generator().manual_seed(seed)
+    v, h = 3 * torch.randn(WIDTH, generator=generator), torch.randn(8, 1, WIDTH, generator=generator)
+    x = Intervention(Vector(WIDTH, vector=v, beta=beta), AddOrNull())
+    for f in (2.0, -0.5, 0.0):
+        read = (h @ v)[..., None]
+        wanted = h + f * v if f else h - (read + beta).relu() / v.square().sum() * v
+        made = x(h, None, Context(factor=torch.full((8,), f))).activation
+        assert torch.allclose(made, wanted, atol=1e-5)
+    assert 0 < int((read + beta > 0).sum()) < 8, "some are suppressed, some are left alone"
+    assert reps_vector(WIDTH, beta=beta).featurizer.beta == beta
+
+
+@pytest.mark.parametrize("name", ["noreft", "nodireft"])
+def test_what_writing_does_not_undo_offers_no_clamp(name):
+    assert method(name)(width=WIDTH).operations == (AS_TRAINED,)
+    assert method("loreft")(width=WIDTH).operations == (AS_TRAINED, "clamp", "add", "ablate")

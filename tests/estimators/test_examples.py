@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -36,6 +38,14 @@ def test_differences_use_complete_pairs_only():
         Examples.of(torch.randn(3, 2), torch.tensor([1, 1, 1])).differences()
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_pooling_adds_up_in_fp64_whatever_the_activations_are_in(dtype):
+    x, prompt = (3 + torch.randn(1200, 8)).to(dtype), torch.arange(1200) % 2
+    pooled = Examples(x, prompt, prompt, torch.zeros_like(prompt), torch.arange(1200)).pooled().x
+    means = torch.stack([x[prompt == n].double().mean(0) for n in (0, 1)])
+    assert pooled.dtype == torch.float64 and torch.allclose(pooled, means, atol=1e-12, rtol=0)
+
+
 def test_gradients_are_pooled_too():
     e = tokens()
     with_gradient = Examples(e.x, e.label, e.prompt, e.pair, e.position, 2 * e.x)
@@ -46,6 +56,9 @@ def test_what_is_refused():
     x, label = torch.randn(4, 3), torch.tensor([0, 1, 0, 1])
     with pytest.raises(InputError, match="NaN"):
         Examples.of(torch.full((4, 3), float("nan")), label)
+    e = Examples.of(x, label)
+    with pytest.raises(InputError, match="gradients hold NaN"):
+        replace(e, gradient=torch.full((4, 3), float("nan")))
     with pytest.raises(EmptySplitError, match="needs activations"):
         Examples.of(x[:0], label[:0])
     with pytest.raises(EmptySplitError, match="no activation of concept value 1"):

@@ -129,15 +129,17 @@ class Sentences:
         return float((picked == everything.label_ids)[self.mask].float().mean())
 
 
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", [0, 1, 3])
 def test_the_direction_is_found_and_detects_and_steers(seed):
     torch.manual_seed(seed)
-    held_out, untrained = Sentences(seed + 100), reft_r1(WIDTH, K)
-    assert abs(held_out.cosine(untrained)) <= 0.6
-    assert held_out.detected(untrained) <= 0.8 and held_out.accuracy(untrained) <= 0.75
+    held_out, drawn = Sentences(seed + 100), [reft_r1(WIDTH, K) for _ in range(100)]
+    assert max(abs(held_out.cosine(x)) for x in drawn) <= 0.9
+    assert max(held_out.accuracy(x) for x in drawn) <= 0.9, "of a hundred directions drawn, none comes near"
     found = Sentences(seed).train()
     assert held_out.cosine(found) >= 0.95
-    assert held_out.detected(found) >= 0.99 and held_out.accuracy(found) >= 0.95
+    assert held_out.accuracy(found) >= 0.95
+    by_chance = sum(held_out.detected(x) for x in drawn) / len(drawn)
+    assert held_out.detected(found) >= 0.99 and by_chance <= 0.8, "some detect, most do not"
     assert found.invariants()["unit_norm"] <= 1e-6
 
 

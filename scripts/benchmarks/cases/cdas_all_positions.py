@@ -67,7 +67,7 @@ class Everywhere:
 
 
 class Schedule:
-    """The CDAS code's step: one forward to read the source, one of the base with a hook, one for the source's logits."""
+    """The CDAS code's step: forwards of the source to read, of the base with a hook, of the source for its logits."""
 
     def __init__(self, model: nn.Module, batch: PairBatch, direction: Tensor, layer: int) -> None:
         self.model, self.batch, self.layer = model, batch, layer
