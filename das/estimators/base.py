@@ -1,8 +1,7 @@
 """What an estimator is given and what it returns.
 
-An estimator fits on tensors; whoever calls it (`das.training.estimate`) reads them off the model. What it returns is
-another type than itself: interventions, with nothing left to learn unless the method trains them on from there (MSRS,
-`anchored`). All maths in fp64.
+An estimator fits on tensors; whoever calls it (`das.training.estimate`) reads them off the model. It returns
+interventions, with nothing left to learn unless the method trains them on (MSRS, `anchored`). All maths in fp64.
 """
 
 from __future__ import annotations
@@ -16,13 +15,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from das.errors import EmptySplitError, InputError
+from das.estimators.rounding import principal
 from das.interventions.base import Intervention
 from das.models.families import ModelView
 from das.types import Site
 
 POSITIVE, NEGATIVE = 1, 0
-#: What is shorter than this share of the activations is rounding.
-NEGLIGIBLE = 1e-6
 
 Entries = Sequence[tuple[Site, Intervention]]
 
@@ -110,13 +108,10 @@ class Examples:
         Raises:
             InputError: they are all the same.
         """
-        x = self.x.double()
-        u, spread, axes = torch.linalg.svd(x - x.mean(0), full_matrices=False)
-        kept = spread > NEGLIGIBLE * x.norm()
-        if not bool(kept.any()):
-            raise InputError("all activations are the same, so nothing can be estimated", got=f"{len(x)} rows",
-                             remedy="read at another layer or position")  # fmt: skip
-        return (u[:, kept] * spread[kept]) @ axes[kept]
+        u, spread, axes = principal(self.x)
+        if not len(spread):
+            raise InputError("all activations are the same", got=f"{len(u)} rows", remedy="read at another position")
+        return (u * spread) @ axes
 
     def pooled(self) -> Examples:
         """One row per prompt, the mean over its tokens, fp64."""
@@ -222,14 +217,3 @@ class Differentiating:
     """
 
     objective: Any
-
-
-def unit(vector: Float[Tensor, " width"], what: str, size: float) -> Float[Tensor, " width"]:
-    """The vector at length one; InputError where it is nothing beside activations of this size."""
-    norm = vector.norm()
-    if not bool(torch.isfinite(norm)) or not bool(norm > NEGLIGIBLE * size):
-        raise InputError(
-            f"{what} is zero, so it has no direction", got=f"length {float(norm):.3g} beside {size:.3g}",
-            remedy="read at another layer or position: here the two concept values do not differ",
-        )  # fmt: skip
-    return vector / norm

@@ -15,7 +15,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from das.errors import InputError, SiteError
-from das.estimators.base import NEGATIVE, NEGLIGIBLE, POSITIVE, Entries, Examples, Found
+from das.estimators.base import NEGATIVE, POSITIVE, Entries, Examples, Found
+from das.estimators.rounding import NEGLIGIBLE
 from das.interventions.base import Intervention
 from das.models.families import ModelView
 from das.types import SOURCE, Site

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from das.estimators.base import NEGLIGIBLE
+from das.estimators.rounding import principal
 
 
 @dataclass(frozen=True)
@@ -46,12 +46,11 @@ def fit_probe(
     """
     x = x.double()
     mean = x.mean(0)
-    u, spread, axes = torch.linalg.svd(x - mean, full_matrices=False)
-    kept = spread > NEGLIGIBLE * x.norm()
-    variance, axes = spread[kept].square() / len(x), axes[kept]
+    u, spread, axes = principal(x)
+    variance = spread.square() / len(x)
     ridge = l2 * variance.sum() / x.shape[1]
     step = (variance + 4 * ridge).rsqrt()  # the loss curves by at most 1/4 variance + ridge
-    z, sign = u[:, kept] * spread[kept] * step, torch.where(positive, 1.0, -1.0).double()
+    z, sign = u * spread * step, torch.where(positive, 1.0, -1.0).double()
     w = torch.zeros(len(step), dtype=torch.float64, device=x.device, requires_grad=True)
     b = torch.zeros((), dtype=torch.float64, device=x.device, requires_grad=True)
     optimizer = torch.optim.LBFGS(

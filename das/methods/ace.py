@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import final
 
 from das.edits.interpolate import Interpolate
-from das.estimators.base import Examples, unit
+from das.estimators.base import Examples
+from das.estimators.rounding import unit
 from das.featurizers.direction import Direction
 from das.interventions.base import Intervention
 

@@ -17,7 +17,8 @@ import torch
 
 from das.edits.add_positions import AddPositions
 from das.errors import EmptySplitError, InputError
-from das.estimators.base import NEGATIVE, POSITIVE, Examples, unit
+from das.estimators.base import NEGATIVE, POSITIVE, Examples
+from das.estimators.rounding import unit
 from das.featurizers.identity import Identity
 from das.interventions.base import Intervention
 

@@ -20,7 +20,8 @@ import torch
 
 from das.edits.swap_blocks import SwapBlocks
 from das.errors import InputError
-from das.estimators.base import Examples, unit
+from das.estimators.base import Examples
+from das.estimators.rounding import unit
 from das.featurizers.oriented import Oriented
 from das.featurizers.rotation import Parametrization
 from das.geometry import orthonormalize

@@ -22,8 +22,9 @@ from typing import final
 
 from das.edits.zero import Zero
 from das.errors import InputError
-from das.estimators.base import Entries, Found, Trial, unit
+from das.estimators.base import Entries, Found, Trial
 from das.estimators.directions import EVERYWHERE, Candidate, differences, everywhere, report, residual_site
+from das.estimators.rounding import unit
 from das.featurizers.direction import Direction
 from das.interventions.base import Intervention
 from das.methods.diff_means import shift

@@ -17,8 +17,9 @@ import torch
 
 from das.edits.zero import Zero
 from das.errors import InputError
-from das.estimators.base import NEGLIGIBLE, POSITIVE, Examples
+from das.estimators.base import POSITIVE, Examples
 from das.estimators.logistic import fit_probe
+from das.estimators.rounding import NEGLIGIBLE
 from das.featurizers.rotation import Rotation
 from das.geometry import orthonormalize
 from das.interventions.base import Intervention

@@ -22,8 +22,9 @@ import torch
 
 from das.edits.add import Add
 from das.errors import InputError, UnknownChoiceError
-from das.estimators.base import POSITIVE, Entries, Examples, Found, Trial, unit
+from das.estimators.base import POSITIVE, Entries, Examples, Found, Trial
 from das.estimators.logistic import Probe, fit_probe
+from das.estimators.rounding import unit
 from das.featurizers.direction import Direction
 from das.interventions.base import Intervention
 from das.models.families import ModelView

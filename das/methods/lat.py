@@ -17,7 +17,8 @@ from typing import final
 import torch
 
 from das.edits.add import Add
-from das.estimators.base import NEGLIGIBLE, Examples, unit
+from das.estimators.base import Examples
+from das.estimators.rounding import NEGLIGIBLE, unit
 from das.featurizers.direction import Direction
 from das.interventions.base import Intervention
 

@@ -17,8 +17,9 @@ from torch import Tensor
 
 from das.edits.lerp import Lerp
 from das.errors import InputError
-from das.estimators.base import NEGLIGIBLE, Examples
+from das.estimators.base import Examples
 from das.estimators.moments import Moments, one_hot, shrunk
+from das.estimators.rounding import NEGLIGIBLE
 from das.featurizers.oblique import Oblique
 from das.interventions.base import Intervention
 

@@ -19,8 +19,9 @@ from torch import Tensor
 
 from das.edits.affine import Affine
 from das.errors import InputError
-from das.estimators.base import NEGATIVE, NEGLIGIBLE, POSITIVE, Examples
+from das.estimators.base import NEGATIVE, POSITIVE, Examples
 from das.estimators.moments import shrunk
+from das.estimators.rounding import NEGLIGIBLE
 from das.featurizers.identity import Identity
 from das.interventions.base import Intervention
 

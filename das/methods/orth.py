@@ -14,8 +14,9 @@ import torch
 
 from das.edits.lerp import Lerp
 from das.errors import InputError
-from das.estimators.base import NEGLIGIBLE, Examples
+from das.estimators.base import Examples
 from das.estimators.moments import Moments, one_hot
+from das.estimators.rounding import NEGLIGIBLE
 from das.featurizers.rotation import Rotation
 from das.geometry import orthonormalize
 from das.interventions.base import Intervention

@@ -10,11 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import final
 
-import torch
-
 from das.edits.swap import Swap
 from das.errors import InputError
-from das.estimators.base import NEGLIGIBLE, Examples
+from das.estimators.base import Examples
+from das.estimators.rounding import principal
 from das.featurizers.rotation import Rotation
 from das.geometry import orthonormalize
 from das.interventions.base import Intervention
@@ -33,8 +32,8 @@ class Pca:
 
     def fit(self, examples: Examples) -> Intervention:
         """Swapped, frozen."""
-        _, spread, directions = torch.linalg.svd(examples.centred(), full_matrices=False)
-        most = min(int((spread > NEGLIGIBLE * examples.x.double().norm()).sum()), examples.width - 1)
+        _, spread, directions = principal(examples.x)
+        most = min(len(spread), examples.width - 1)
         if not 1 <= self.rank <= most:
             raise InputError("too many principal directions", got=f"rank {self.rank} of {most} at most")
         basis = orthonormalize(directions[: self.rank].T.float())

@@ -1,7 +1,6 @@
 """Probe: the normal of a logistic regression between the two concept values (arXiv 1610.01644).
 
-Equation   v = w / |w| of min_w logistic loss + l2/2 s^2 |w|^2 (`das.estimators.logistic`)
-           h' = h + f (v.(mu+ - mu-)) v
+Equation   v = w / |w|, w of the logistic regression in `das.estimators.logistic`;  h' = h + f (v.(mu+ - mu-)) v
 Shapes     x (N, width) -> one direction (width,)
 Raises     EmptySplitError for a value without prompts, InputError where nothing separates the values
 """
@@ -12,8 +11,9 @@ from dataclasses import dataclass
 from typing import final
 
 from das.edits.add import Add
-from das.estimators.base import POSITIVE, Examples, unit
+from das.estimators.base import POSITIVE, Examples
 from das.estimators.logistic import fit_probe
+from das.estimators.rounding import unit
 from das.featurizers.direction import Direction
 from das.interventions.base import Intervention
 

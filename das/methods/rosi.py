@@ -21,8 +21,9 @@ from typing import final
 import torch
 
 from das.edits.affine import Affine
-from das.estimators.base import Entries, Found, Trial, unit
+from das.estimators.base import Entries, Found, Trial
 from das.estimators.directions import Candidate, differences, everywhere, report, residual_site
+from das.estimators.rounding import unit
 from das.featurizers.direction import Direction
 from das.interventions.base import Intervention
 from das.models.families import ModelView
