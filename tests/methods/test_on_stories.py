@@ -52,14 +52,15 @@ def learned(model, method, sites):
 
 
 def test_iti_moves_the_pronoun_with_the_sign_of_its_factor(model, odds, tmp_path):
+    """All heads of three layers: which five tell the pronoun best says little of which five steer it best."""
     sites = [Site(layer, positions="all", source_positions="last") for layer in (2, 3, 4)]
     settings = das.FitSettings(data=DATA, controls=das.ControlSettings(names=()))
-    fitted = das.fit(model, NameGender(), das.method("iti", heads=5, alpha=5.0), sites, settings=settings).subspace
+    fitted = das.fit(model, NameGender(), das.method("iti", alpha=10.0), sites, settings=settings).subspace
     fitted = das.Subspace.load(fitted.save(tmp_path / "iti"), model)
-    assert len(fitted.interventions.placements) == 5
+    assert len(fitted.interventions.placements) == 18
     plain, (up, down) = odds(model), steered(model, odds, fitted, 1.0, -1.0)
     assert plain[0] > 3 and plain[1] < -3, "negative control: the model knows"
-    assert up[1] > 3 and down[0] < -3, "either pronoun, whoever the child is"
+    assert min(up) > 2 and max(down) < -2, "either pronoun, whoever the child is"
 
 
 def test_rosi_moves_the_pronoun_with_the_sign_of_its_factor(model, odds):
