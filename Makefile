@@ -1,4 +1,4 @@
-# make demo | test | check | clean     PYTHON=python3.12 make test     make test ARGS="tests/cli -x"
+# make demo | test | check | clean     PYTHON=python3.12 make test     make test JOBS=4 ARGS="tests/cli -x"
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 
@@ -7,6 +7,8 @@ VENV ?= .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.das-installed
 PEERS := tests/parity/peers.txt
+# Processes that share the tests, file by file.
+JOBS ?= 2
 ARGS ?=
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
@@ -25,7 +27,7 @@ demo: $(STAMP)
 	$(PY) -m das.cli.main demo
 
 test: $(STAMP)
-	$(PY) -m pytest $(ARGS)
+	$(PY) -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 check: $(STAMP)
 	PYTHON=$(PY) scripts/check.sh

@@ -18,7 +18,7 @@ os.environ |= {
     "MPLBACKEND": "Agg",
     "OMP_WAIT_POLICY": "PASSIVE",  # threads that wait must not keep a core from others that work
 }
-THREADS = 2
+THREADS = 1 if "PYTEST_XDIST_WORKER" in os.environ else 2
 os.environ.setdefault("OMP_NUM_THREADS", str(THREADS))
 
 import pytest  # noqa: E402

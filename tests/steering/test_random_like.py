@@ -42,7 +42,7 @@ def test_what_is_added_keeps_its_length() -> None:
     h = torch.randn(2, 3, WIDTH)
     difference = torch.randn(WIDTH) * 5
     vector = method("steering_vector", scale=7.0)(WIDTH)
-    for learned in (shift(difference, torch.zeros(WIDTH), "caa"), vector):
+    for learned in (shift(difference, torch.zeros(WIDTH), 1.0, "caa"), vector):
         [drawn] = random_like(InterventionSet([(SITES[0], learned)]))
         there, beside = (x(h).activation - h for x in (learned, drawn))
         assert there.norm(dim=-1).allclose(beside.norm(dim=-1), rtol=1e-5)
