@@ -76,13 +76,11 @@ def cosine(model: str, x: Intervention) -> float:
     return float((basis.T @ planted(model).basis).norm())
 
 
-INTERCHANGE = [("das", "counterfactual_ce"), ("das", "jsd"), ("cdas", "jsd"), ("das", "kl_target_to_intervened")]
+INTERCHANGE = [("das", "counterfactual_ce"), ("cdas", "jsd")]
 
 
-@pytest.mark.parametrize(
-    ("model", "method", "objective"),
-    [(m, *how) for m in ("heq_hand", "planted_price") for how in INTERCHANGE[: 3 if m == "planted_price" else None]],
-)
+@pytest.mark.parametrize("model", ["heq_hand", "planted_price"])
+@pytest.mark.parametrize(("method", "objective"), INTERCHANGE)
 def test_rank_1_interchange_finds_the_direction(model, method, objective):
     fit = learned(model, method, objective)
     assert cosine(model, fit.subspace.interventions[0]) >= 0.85
@@ -107,7 +105,7 @@ def test_boundless_shrinks_to_the_planted_width(model):
     assert fit.metrics["iia"] >= learned(model, "das", "counterfactual_ce").metrics["iia"] - 0.02
 
 
-@pytest.mark.parametrize("weight", [0.003, 0.01, 0.03])
+@pytest.mark.parametrize("weight", [0.003, 0.03])
 def test_dbm_finds_exactly_the_planted_neurons(weight):
     fit = learned("heq_neurons", "dbm", "counterfactual_ce", lr=0.1, weight=weight)
     assert fit.subspace.interventions[0].gate.support().nonzero().flatten().tolist() == [0, 1, 2, 3]
