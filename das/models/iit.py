@@ -11,9 +11,9 @@ Shapes     bases (width, rank_i), mutually orthogonal
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from typing import Any
 
 import torch
@@ -23,6 +23,7 @@ from torch.nn import functional as F
 from transformers import LlamaForCausalLM
 
 from das.models.recipes.base import Report
+from das.models.small import trained
 from das.shapes import Basis, Ids
 
 #: Token ids (B, tokens) and each variable's values (B,) of a fresh batch.
@@ -33,18 +34,12 @@ Answer = Callable[[Mapping[str, Tensor]], Tensor]
 
 @dataclass(frozen=True)
 class Schedule:
-    """AdamW with linear warm-up, cosine decay to `floor`, and clipped gradients."""
+    """AdamW, warmed up and decayed as `das.models.small.trained` does it."""
 
     steps: int
     lr: float
     warmup: int = 30
-    floor: float = 0.05
     weight_decay: float = 0.1
-
-    def share(self, step: int) -> float:
-        """Of the learning rate, at a step."""
-        decay = self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * step / self.steps))
-        return min(1.0, (step + 1) / self.warmup) * decay
 
 
 def plant(
@@ -60,28 +55,23 @@ def plant(
 
     Prompts must be equally long. The block's hook doubles the batch: first the rows as they are, then interchanged.
     """
-    turns = [*((name,) for name in bases), tuple(bases), None]
+    turns = cycle([*((name,) for name in bases), tuple(bases), None])
     optimizer = torch.optim.AdamW(
         model.train().parameters(), lr=schedule.lr, betas=(0.9, 0.99), weight_decay=schedule.weight_decay
     )
-    rate = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule.share)
-    for step in range(schedule.steps):
+
+    def loss() -> Tensor:
         ids, values = draw()
-        chosen = turns[step % len(turns)]
+        chosen = next(turns)
         mixed = {v: x.roll(_shift(bases, v)) if chosen and v in chosen else x for v, x in values.items()}
         hook = model.model.layers[layer].register_forward_hook(_doubling(bases, chosen))
         try:
             last = model.model(ids, use_cache=False).last_hidden_state[:, -1]
         finally:
             hook.remove()
-        loss = F.cross_entropy(model.lm_head(last), torch.cat([answer(values), answer(mixed)]))
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        rate.step()
-        report(step + 1, loss.item())
-    return model.eval()
+        return F.cross_entropy(model.lm_head(last), torch.cat([answer(values), answer(mixed)]))
+
+    return trained(model, optimizer, loss, schedule.steps, report, schedule.warmup)
 
 
 def _shift(bases: Mapping[str, Basis], variable: str) -> int:

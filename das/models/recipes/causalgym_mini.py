@@ -11,12 +11,11 @@ import random
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from das.models.recipes.base import Recipe, Report, isolated
-from das.models.recipes.tiny import schedule
-from das.models.word_tokenizer import BOS, EOS, PAD, SPECIAL, word_tokenizer
+from das.models.small import answer_loss, asked, small_llama, trained
+from das.models.word_tokenizer import SPECIAL, word_tokenizer
 from das.tasks.causalgym_mini import TEMPLATES, words
 from das.tasks.templates import Gym
 
@@ -30,11 +29,7 @@ WEIGHT_DECAY = 0.1
 
 def config() -> LlamaConfig:
     """The architecture."""
-    return LlamaConfig(
-        vocab_size=len(SPECIAL) + len(words()), hidden_size=64, intermediate_size=128, num_hidden_layers=3,
-        num_attention_heads=4, num_key_value_heads=4, max_position_embeddings=CONTEXT, pad_token_id=PAD,
-        bos_token_id=BOS, eos_token_id=EOS,
-    )  # fmt: skip
+    return small_llama(len(SPECIAL) + len(words()), CONTEXT)
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
@@ -49,18 +44,12 @@ def train(tokens: PreTrainedTokenizerFast, report: Report, steps: int = STEPS) -
     with isolated(SEED):
         model = LlamaForCausalLM(config()).train()
         optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
-        for step in range(steps):
-            for group in optimizer.param_groups:
-                group["lr"] = LEARNING_RATE * schedule(step, steps)
+
+        def loss() -> Tensor:
             ids, last, answers = _batch(gyms, tokens, rng)
-            hidden = model.model(ids, use_cache=False).last_hidden_state
-            loss = F.cross_entropy(model.lm_head(hidden[torch.arange(BATCH), last]), answers)
-            optimizer.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            report(step + 1, loss.item())
-        return model.eval()
+            return answer_loss(model, model.model(ids, use_cache=False).last_hidden_state, last, answers)
+
+        return trained(model, optimizer, loss, steps, report)
 
 
 def _batch(gyms: list[Gym], tokens: PreTrainedTokenizerFast, rng: random.Random) -> tuple[Tensor, Tensor, Tensor]:
@@ -71,16 +60,13 @@ def _batch(gyms: list[Gym], tokens: PreTrainedTokenizerFast, rng: random.Random)
         of, template = rng.choice(gym.types), rng.choice(gym.templates)
         texts.append(template.fill({**gym.shared(template, rng), **gym.own(of, rng)}).text)
         labels.append(rng.choice(gym.labels[of]).strip())
-    rows = tokens(texts)["input_ids"]
-    ids = torch.nn.utils.rnn.pad_sequence(list(map(torch.tensor, rows)), batch_first=True, padding_value=PAD)
-    last = torch.tensor([len(row) - 1 for row in rows])
-    return ids, last, torch.tensor(tokens.convert_tokens_to_ids(labels))
+    return asked(tokens, texts, labels)
 
 
 RECIPE = Recipe(
     "the model of eight sentence patterns", config, tokenizer, train,
     (
-        __name__, "das.models.recipes.tiny", "das.models.word_tokenizer", "das.tasks.causalgym",
+        __name__, "das.models.small", "das.models.word_tokenizer", "das.tasks.causalgym",
         "das.tasks.causalgym_mini", "das.tasks.names", "das.tasks.templates",
     ),
     STEPS,

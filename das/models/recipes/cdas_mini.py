@@ -16,8 +16,8 @@ from torch.nn import functional as F
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from das.models.recipes.base import Recipe, Report, isolated
-from das.models.recipes.tiny import schedule
-from das.models.word_tokenizer import BOS, EOS, PAD, SPECIAL, word_tokenizer
+from das.models.small import small_llama, trained
+from das.models.word_tokenizer import SPECIAL, word_tokenizer
 from das.tasks.two_lexicons import CAUSAL_MODEL, CONTENTS, COUNT, CUES, LENGTH, TEMPLATE, words
 
 SEED = 0
@@ -30,11 +30,7 @@ WEIGHT_DECAY = 0.1
 
 def config() -> LlamaConfig:
     """The architecture."""
-    return LlamaConfig(
-        vocab_size=len(SPECIAL) + len(words()), hidden_size=64, intermediate_size=128, num_hidden_layers=3,
-        num_attention_heads=4, num_key_value_heads=4, max_position_embeddings=CONTEXT, pad_token_id=PAD,
-        bos_token_id=BOS, eos_token_id=EOS, tie_word_embeddings=True, initializer_range=0.05,
-    )  # fmt: skip
+    return small_llama(len(SPECIAL) + len(words()), CONTEXT, tie_word_embeddings=True, initializer_range=0.05)
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
@@ -47,19 +43,16 @@ def train(tokens: PreTrainedTokenizerFast, report: Report, steps: int = STEPS) -
     rng = random.Random(f"cdas_mini/{SEED}")
     with isolated(SEED):
         model = LlamaForCausalLM(config()).train()
-        optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.99), weight_decay=WEIGHT_DECAY)
-        for step in range(steps):
-            for group in optimizer.param_groups:
-                group["lr"] = LEARNING_RATE * schedule(step, steps)
+        optimizer = torch.optim.AdamW(
+            model.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.99), weight_decay=WEIGHT_DECAY
+        )
+
+        def loss() -> Tensor:
             ids = _batch(tokens, rng)
             hidden = model.model(ids[:, :-1], use_cache=False).last_hidden_state[:, -LENGTH:]
-            loss = F.cross_entropy(model.lm_head(hidden).flatten(0, 1), ids[:, -LENGTH:].flatten())
-            optimizer.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            report(step + 1, loss.item())
-        return model.eval()
+            return F.cross_entropy(model.lm_head(hidden).flatten(0, 1), ids[:, -LENGTH:].flatten())
+
+        return trained(model, optimizer, loss, steps, report)
 
 
 def _batch(tokens: PreTrainedTokenizerFast, rng: random.Random) -> Tensor:
@@ -73,5 +66,5 @@ def _batch(tokens: PreTrainedTokenizerFast, rng: random.Random) -> Tensor:
 
 RECIPE = Recipe(
     "the model of two lexicons", config, tokenizer, train,
-    (__name__, "das.models.recipes.tiny", "das.models.word_tokenizer", "das.tasks.two_lexicons"), STEPS,
+    (__name__, "das.models.small", "das.models.word_tokenizer", "das.tasks.two_lexicons"), STEPS,
 )  # fmt: skip

@@ -11,7 +11,6 @@ Cost: about 15 s on one core.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -19,8 +18,8 @@ from torch.nn import functional as F
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from das.models.recipes.base import Recipe, Report, isolated
-from das.models.recipes.tiny import schedule
-from das.models.word_tokenizer import BOS, EOS, PAD, word_tokenizer
+from das.models.small import padded, slower_below, small_llama, trained
+from das.models.word_tokenizer import PAD, word_tokenizer
 from das.tasks.child_facts import ChildFacts, story, words
 
 SEED = 0
@@ -34,11 +33,7 @@ REST = 0.2
 
 def config() -> LlamaConfig:
     """The architecture."""
-    return LlamaConfig(
-        vocab_size=len(tokenizer()), hidden_size=64, intermediate_size=128, num_hidden_layers=4, num_attention_heads=4,
-        num_key_value_heads=4, max_position_embeddings=CONTEXT, tie_word_embeddings=True, pad_token_id=PAD,
-        bos_token_id=BOS, eos_token_id=EOS, initializer_range=0.05,
-    )  # fmt: skip
+    return small_llama(len(tokenizer()), CONTEXT, num_hidden_layers=4, tie_word_embeddings=True, initializer_range=0.05)
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
@@ -49,41 +44,32 @@ def tokenizer() -> PreTrainedTokenizerFast:
 def train(tokens: PreTrainedTokenizerFast, report: Report, steps: int = STEPS) -> LlamaForCausalLM:
     """Train it; global random state and threads are restored."""
     answers = torch.tensor([tokens(label, add_special_tokens=False)["input_ids"][0] for label in ChildFacts.labels])
+    rng = random.Random(f"child_facts/{SEED}")
     with isolated(SEED):
         model = LlamaForCausalLM(config()).train()
-        depth = len(model.model.layers)
-        below = {id(p): depth - 1 - i for i, layer in enumerate(model.model.layers) for p in layer.parameters()}
-        rates = [LEARNING_RATE * LAYER_DECAY ** below.get(id(p), 0) for p in model.parameters()]
         optimizer = torch.optim.AdamW(
-            [{"params": [p]} for p in model.parameters()], betas=(0.9, 0.99), weight_decay=0.1
+            slower_below(model, LEARNING_RATE, LAYER_DECAY), betas=(0.9, 0.99), weight_decay=0.1
         )
-        for step, ids in enumerate(_batches(tokens, steps)):
-            for group, rate in zip(optimizer.param_groups, rates, strict=True):
-                group["lr"] = rate * schedule(step, steps)
+
+        def loss() -> Tensor:
+            ids = _batch(tokens, rng)
             targets = ids[:, 1:]
             hidden = model.model(ids[:, :-1], use_cache=False).last_hidden_state
             asked = torch.isin(targets, answers)
             told = (targets != PAD) & ~asked
-            loss, rest = (F.cross_entropy(model.lm_head(hidden[part]), targets[part]) for part in (asked, told))
-            loss = loss + REST * rest
-            optimizer.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            report(step + 1, loss.item())
-        return model.eval()
+            first, rest = (F.cross_entropy(model.lm_head(hidden[part]), targets[part]) for part in (asked, told))
+            return first + REST * rest
+
+        return trained(model, optimizer, loss, steps, report)
 
 
-def _batches(tokens: PreTrainedTokenizerFast, steps: int) -> Iterator[Tensor]:
-    """Fresh stories for every step, right-padded."""
-    rng = random.Random(f"child_facts/{SEED}")
-    for _ in range(steps):
-        rows = tokens([story(rng) for _ in range(BATCH)])["input_ids"]
-        yield torch.nn.utils.rnn.pad_sequence(list(map(torch.tensor, rows)), batch_first=True, padding_value=PAD)
+def _batch(tokens: PreTrainedTokenizerFast, rng: random.Random) -> Tensor:
+    """Fresh stories, right-padded."""
+    return padded(tokens([story(rng) for _ in range(BATCH)])["input_ids"])
 
 
 RECIPE = Recipe(
     "the child_facts model", config, tokenizer, train,
-    (__name__, "das.models.recipes.tiny", "das.models.word_tokenizer", "das.tasks.child_facts", "das.tasks.names"),
+    (__name__, "das.models.small", "das.models.word_tokenizer", "das.tasks.child_facts", "das.tasks.names"),
     STEPS,
 )  # fmt: skip

@@ -21,7 +21,8 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from das.geometry import random_orthonormal
 from das.models.iit import Schedule, plant
 from das.models.recipes.base import Planted, Recipe, Report, isolated
-from das.models.word_tokenizer import BOS, EOS, PAD, SPECIAL, word_tokenizer
+from das.models.small import small_llama
+from das.models.word_tokenizer import BOS, SPECIAL, word_tokenizer
 from das.shapes import Basis, Ids
 from das.tasks.prices import GRIDS
 from das.types import Site
@@ -40,18 +41,8 @@ CURVE, NOISE = 8, 0.1
 
 def config() -> LlamaConfig:
     """The architecture."""
-    return LlamaConfig(
-        vocab_size=len(SPECIAL) + len(PRICES) + 1 + len(LABELS),
-        hidden_size=WIDTH,
-        intermediate_size=64,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        num_key_value_heads=4,
-        max_position_embeddings=CONTEXT,
-        pad_token_id=PAD,
-        bos_token_id=BOS,
-        eos_token_id=EOS,
-    )
+    size = len(SPECIAL) + len(PRICES) + 1 + len(LABELS)
+    return small_llama(size, CONTEXT, hidden_size=WIDTH, intermediate_size=64)
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
@@ -112,5 +103,6 @@ def _below(limit: Tensor) -> Tensor:
 
 RECIPE = Recipe(
     "the model with planted prices", config, tokenizer, make,
-    (__name__, "das.models.iit", "das.models.word_tokenizer", "das.tasks.prices"), SCHEDULE.steps, planted,
+    (__name__, "das.models.iit", "das.models.small", "das.models.word_tokenizer", "das.tasks.prices"),
+    SCHEDULE.steps, planted,
 )  # fmt: skip

@@ -11,7 +11,6 @@ Cost: about a minute on one core.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 import torch
@@ -21,6 +20,7 @@ from torch.nn import functional as F
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from das.models.recipes.base import Recipe, Report, isolated
+from das.models.small import padded, slower_below, trained
 from das.models.tiny_grammar import stories
 
 SEED = 0
@@ -30,8 +30,6 @@ STEPS = 680
 BATCH = 8
 LEARNING_RATE = 2e-3
 LAYER_DECAY = 0.2
-WARMUP = 50
-FLOOR = 0.05
 TOKENIZER_STORIES = 4000
 SPECIAL = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>"}
 PAD, BOS, EOS = range(3)
@@ -80,47 +78,22 @@ def train_tiny(
     """Train it, calling `report(step, loss)` after every step; global random state and threads are restored."""
     with isolated(SEED):
         model = LlamaForCausalLM(tiny_config()).train()
-        groups = _groups(model)
-        optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.99))
-        rates = [group["lr"] for group in optimizer.param_groups]
-        for step, ids in enumerate(_batches(tokenizer, steps)):
-            for group, rate in zip(optimizer.param_groups, rates, strict=True):
-                group["lr"] = rate * schedule(step, steps)
-            loss = _loss(model, ids)
-            optimizer.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            report(step + 1, loss.item())
-        return model.eval()
-
-
-def schedule(step: int, steps: int) -> float:
-    """Linear warm-up, then cosine decay to `FLOOR`."""
-    warm = min(1.0, (step + 1) / WARMUP)
-    return warm * (FLOOR + (1 - FLOOR) * 0.5 * (1 + math.cos(math.pi * step / steps)))
+        optimizer = torch.optim.AdamW(_groups(model), betas=(0.9, 0.99))
+        batches = _batches(tokenizer, steps)
+        return trained(model, optimizer, lambda: _loss(model, next(batches)), steps, report)
 
 
 def _groups(model: LlamaForCausalLM) -> list[dict]:
     """One group per parameter: its own learning rate by block, weight decay on matrices only."""
-    depth = len(model.model.layers)
-    above = {id(p): depth - 1 - i for i, layer in enumerate(model.model.layers) for p in layer.parameters()}
-    return [
-        {
-            "params": [p],
-            "lr": LEARNING_RATE * LAYER_DECAY ** above.get(id(p), 0),
-            "weight_decay": 0.1 if p.ndim > 1 else 0.0,
-        }
-        for p in model.parameters()
-    ]
+    groups = slower_below(model, LEARNING_RATE, LAYER_DECAY)
+    return [{**group, "weight_decay": 0.1 if group["params"][0].ndim > 1 else 0.0} for group in groups]
 
 
 def _batches(tokenizer: PreTrainedTokenizerFast, steps: int) -> Iterator[Tensor]:
     """Fresh stories for every step, right-padded, each ended by EOS."""
     texts = stories(steps * BATCH, SEED)
     for start in range(0, len(texts), BATCH):
-        rows = [torch.tensor([*ids, EOS]) for ids in tokenizer(texts[start : start + BATCH])["input_ids"]]
-        yield torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=PAD)
+        yield padded([[*ids, EOS] for ids in tokenizer(texts[start : start + BATCH])["input_ids"]])
 
 
 def _loss(model: LlamaForCausalLM, ids: Tensor) -> Tensor:
@@ -133,5 +106,5 @@ def _loss(model: LlamaForCausalLM, ids: Tensor) -> Tensor:
 
 RECIPE = Recipe(
     "the tiny model", tiny_config, tiny_tokenizer, lambda tokenizer, report: train_tiny(tokenizer, report=report),
-    (__name__, "das.models.tiny_grammar", "das.tasks.names"), STEPS,
+    (__name__, "das.models.small", "das.models.tiny_grammar", "das.tasks.names"), STEPS,
 )  # fmt: skip
