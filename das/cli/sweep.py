@@ -9,33 +9,26 @@ DIR/subspace/        the best site's
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
-from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from omegaconf import OmegaConf
 from rich.markup import escape
 from rich.table import Table
 
 from das.cli import build
-from das.cli.checks import check
 from das.cli.config import Config
-from das.cli.interrupted import Interrupted
-from das.cli.progress import narrated
-from das.cli.quiet import quiet
 from das.cli.recorded import notes
 from das.cli.report import print_run
-from das.cli.run_folder import CONFIG, METRICS, SUBSPACE, claim, remove_if_empty, write_json, write_text
+from das.cli.run_folder import METRICS, SUBSPACE, write_json
+from das.cli.runs import Begun, carried_out, in_folder
 from das.cli.terminal import console, say
-from das.cli.tracking import finish, record, start
+from das.cli.tracking import record
 from das.sweeping.cells import FULL, RANDOM
 from das.sweeping.grid import Grid
 from das.sweeping.heatmap import draw
 from das.sweeping.sweep import Sweep, sweep
-
-log = logging.getLogger("das.cli")
 
 TABLE, PICTURE = "cells.parquet", "heatmap.png"
 
@@ -48,56 +41,34 @@ def job(cfg: Config) -> float:
         Interrupted: Ctrl-C after the folder was begun.
         DasError: anything else that is wrong, before weights are loaded where that is possible.
     """
-    quiet()
-    folder = Path(str(cfg.run_dir))
-    try:
-        with narrated():
-            swept = _run(cfg, folder)
-    except KeyboardInterrupt as error:
-        remove_if_empty(folder)
-        if not (folder / CONFIG).is_file():
-            raise
-        raise Interrupted(folder) from error
-    except Exception:
-        remove_if_empty(folder)
-        raise
+    grid: Grid = build.make(cfg.grid, "grid")
+    with in_folder(cfg) as folder:
+        (swept, measured, parts), hint = carried_out(cfg, folder, lambda begun: _run(cfg, grid, begun))
+    _report(swept)
+    print_run(measured, folder, parts.task, parts.steering.factor, None, hint)
+    say(console(), f"the map is {folder / PICTURE}, the numbers are in {folder / TABLE}")
     return float(swept.best[swept.select])
 
 
-def _run(cfg: Config, folder: Path) -> Sweep:
-    resolved = build.plain(cfg)
-    goes_on = claim(folder, resolved)
-    parts, chosen = build.parts(cfg), build.ModelSettings.of(cfg.model)
-    grid: Grid = build.make(cfg.grid, "grid")
+def _run(cfg: Config, grid: Grid, begun: Begun) -> tuple[Sweep, dict[str, Any], build.Parts]:
+    """The sweep, and what goes into metrics.json."""
+    folder, parts = begun.folder, begun.parts
     [site] = {(s.component, s.heads, s.side): s for s in parts.sites}.values()
-    check(parts, chosen)
-    say(console(), f"run folder: {folder}{' (goes on with what was interrupted)' if goes_on else ''}")
-    logger = start(cfg, resolved)
-    try:
-        log.info("loading model %s", chosen.path)
-        model = build.model(chosen)
-        write_text(folder / CONFIG, OmegaConf.to_yaml(cfg, resolve=True))
-        swept = sweep(
-            model, parts.task, parts.method, grid, site, objective=parts.objective, settings=parts.settings,
-            metrics=parts.metrics, select=str(cfg.select), run_dir=folder, notes=notes(cfg, chosen),
-        )  # fmt: skip
-        pq.write_table(pa.Table.from_pylist(list(swept.rows)), folder / TABLE)
-        draw(swept, folder / PICTURE)
-        saved = swept.fit.subspace.save(folder / SUBSPACE, overwrite=True)
-        best = {f"sweep/best/{key}": swept.best[key] for key in ("layer", "positions", "text", "rank", "seed")}
-        measured = {**swept.fit.metrics, **best, "sweep/cells": len(swept.rows), "sweep/select": swept.select}
-        write_json(folder / METRICS, measured)
-        record(logger, measured, saved, ())
-    except BaseException:
-        finish(logger, ok=False)
-        raise
-    _report(swept, folder)
-    print_run(measured, folder, parts.task, parts.steering.factor, None, finish(logger, ok=True))
-    say(console(), f"the map is {folder / PICTURE}, the numbers are in {folder / TABLE}")
-    return swept
+    swept = sweep(
+        begun.model, parts.task, parts.method, grid, site, objective=parts.objective, settings=parts.settings,
+        metrics=parts.metrics, select=str(cfg.select), run_dir=folder, notes=notes(cfg, begun.chosen),
+    )  # fmt: skip
+    pq.write_table(pa.Table.from_pylist(list(swept.rows)), folder / TABLE)
+    draw(swept, folder / PICTURE)
+    saved = swept.fit.subspace.save(folder / SUBSPACE, overwrite=True)
+    best = {f"sweep/best/{key}": swept.best[key] for key in ("layer", "positions", "text", "rank", "seed")}
+    measured = {**swept.fit.metrics, **best, "sweep/cells": len(swept.rows), "sweep/select": swept.select}
+    write_json(folder / METRICS, measured)
+    record(begun.logger, measured, saved, ())
+    return swept, measured, parts
 
 
-def _report(swept: Sweep, folder: Path) -> None:
+def _report(swept: Sweep) -> None:
     """Every layer's best position."""
     table = Table(title=f"{swept.select} on validation pairs: the best position of every layer")
     for name in ("layer", "position", "token", "learned", "whole vector", "random"):

@@ -8,23 +8,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf, open_dict
 from torch import nn
 
 from das.artifacts.subspace import Subspace
 from das.cli import build
-from das.cli.checks import check
 from das.cli.config import Config
 from das.cli.hydra_app import HydraConfig, is_multirun
-from das.cli.interrupted import Interrupted
-from das.cli.progress import narrated
-from das.cli.quiet import quiet
 from das.cli.recorded import notes
 from das.cli.report import print_run
-from das.cli.run_folder import CONFIG, METRICS, SUBSPACE, claim, finished, remove_if_empty, write_json, write_text
+from das.cli.run_folder import METRICS, SUBSPACE, finished, write_json
+from das.cli.runs import Begun, carried_out, folder_of, in_folder
 from das.cli.steering import Samples, measure_steering
-from das.cli.terminal import console, near, say
-from das.cli.tracking import finish, record, start
+from das.cli.terminal import console, say
+from das.cli.tracking import record
 from das.training.fit import fit
 from das.training.problem import Problem
 
@@ -66,19 +62,9 @@ def train(cfg: Config) -> Run:
         Interrupted: Ctrl-C after the folder was begun.
         DasError: anything else that is wrong, before weights are loaded where that is possible.
     """
-    quiet()
-    folder = _folder(cfg)
-    try:
-        with narrated():
-            return _checked(cfg, folder)
-    except KeyboardInterrupt as error:
-        remove_if_empty(folder)
-        if not (folder / CONFIG).is_file():
-            raise
-        raise Interrupted(Path(HydraConfig.get().sweep.dir) if is_multirun() else folder) from error
-    except Exception:
-        remove_if_empty(folder)
-        raise
+    with in_folder(cfg) as folder:
+        run, hint = carried_out(cfg, folder, lambda begun: _run(cfg, begun))
+        return replace(run, hint=hint)
 
 
 def job_number() -> int | None:
@@ -86,51 +72,24 @@ def job_number() -> int | None:
     return int(HydraConfig.get().job.num) if is_multirun() else None
 
 
-def _folder(cfg: Config) -> Path:
-    """The run folder; a job of a multirun gets one below the given one."""
-    if is_multirun():
-        with open_dict(cfg):
-            cfg.run_dir = str(near(HydraConfig.get().runtime.output_dir))
-    return Path(str(cfg.run_dir))
-
-
 def _known(cfg: Config) -> Mapping[str, Any] | None:
     """The numbers of a job of a multirun that was finished by an earlier, interrupted one."""
     if not is_multirun():
         return None
-    folder = _folder(cfg)
+    folder = folder_of(cfg)
     metrics = finished(folder, build.plain(cfg))
     if metrics is not None:
         say(console(), f"job {job_number()}: finished before, left as it is: {folder}")
     return metrics
 
 
-def _checked(cfg: Config, folder: Path) -> Run:
-    """Everything that can be wrong first, then the logger, the weights and the training."""
-    resolved = build.plain(cfg)
-    goes_on = claim(folder, resolved)
-    parts, chosen = build.parts(cfg), build.ModelSettings.of(cfg.model)
-    check(parts, chosen)
-    say(console(), f"run folder: {folder}{' (goes on with what was interrupted)' if goes_on else ''}")
-    logger = start(cfg, resolved)
-    try:
-        log.info("loading model %s", chosen.path)
-        model = build.model(chosen)
-        write_text(folder / CONFIG, OmegaConf.to_yaml(cfg, resolve=True))
-        run = _run(cfg, folder, model, parts, chosen, logger)
-    except BaseException:
-        finish(logger, ok=False)
-        raise
-    return replace(run, hint=finish(logger, ok=True))
-
-
-def _run(
-    cfg: Config, folder: Path, model: nn.Module, parts: build.Parts, chosen: build.ModelSettings, logger: Any
-) -> Run:
+def _run(cfg: Config, begun: Begun) -> Run:
     """Train and save, then measure the steering and save again: nothing that was learned can get lost."""
+    folder, model, parts = begun.folder, begun.model, begun.parts
     fitted = fit(
         model, parts.task, parts.method, list(parts.sites), tied=parts.tied, objective=parts.objective,
-        settings=parts.settings, metrics=parts.metrics, logger=logger, run_dir=folder, notes=notes(cfg, chosen),
+        settings=parts.settings, metrics=parts.metrics, logger=begun.logger, run_dir=folder,
+        notes=notes(cfg, begun.chosen),
     )  # fmt: skip
     saved = fitted.subspace.save(folder / SUBSPACE, overwrite=True)
     if parts.steering.n:
@@ -141,5 +100,5 @@ def _run(
     subspace = replace(fitted.subspace, metrics=measured)
     subspace.save(saved, overwrite=True)
     write_json(folder / METRICS, measured)
-    record(logger, measured, saved, samples)
+    record(begun.logger, measured, saved, samples)
     return Run(folder, model, parts, subspace, measured, samples)

@@ -19,10 +19,11 @@ from typing import Any, final
 from rich.progress import track
 
 from das.data.dataset import PairDataset
+from das.engine.engine import Engine
 from das.engine.recording import Recording
 from das.engine.tiers import Prepared
 from das.errors import CapabilityError, ConfigError, EngineError
-from das.interventions.sets import InterventionSet
+from das.interventions.sets import InterventionSet, Placement
 from das.methods.full_vector import full_vector
 from das.metrics.base import Metric, runs_of
 from das.objectives.base import Needs
@@ -57,17 +58,18 @@ class Cells:
         placed = first.place(problem)
         self.needs = recipe.minimised(placed).needs if placed.learned else Needs()
         self.train = problem.dataset("train", placed, self.needs)
-        self.val = problem.dataset("val", interchange_of(placed))
+        swapped = interchange_of(placed)
+        self.val = problem.dataset("val", swapped)
         if placed.learned:
             check_trainable(placed, self.needs, self.train)
         self.columns = self._columns(grid)
         self.cells = list(grid.cells(layers, self.columns))
-        at = [(self.site_of(Cell(layer, 0, "last", None, 0)), layer) for layer in layers]
-        for where, _ in at:
+        at = [replace(site, layer=layer, positions="last", source_positions=None) for layer in layers]
+        for where in at:
             problem.view.bind(where)  # says at once which layer does not exist
         self._recordings = {
-            "train": self._record(self.train, at, self.needs) if placed.learned else None,
-            "val": self._record(self.val, at, Needs(runs=runs_of(metrics))),
+            "train": self._record(self.train, at, placed.sources, self.needs) if placed.learned else None,
+            "val": self._record(self.val, at, swapped.sources, Needs(runs=runs_of(metrics))),
         }
         self._controls: dict[tuple[int | None, str, int], Row] = {}
 
@@ -136,13 +138,12 @@ class Cells:
             return prepared(engine, data, self.recipe.trainer, needs.runs)
         return recording.replay(engine)
 
-    def _record(self, data: PairDataset, at: Sequence[tuple[Site, int]], needs: Needs) -> Recording | None:
+    def _record(self, data: PairDataset, at: Sequence[Site], sources: Sequence[str], needs: Needs) -> Recording | None:
         """One pass for all layers, or None where that is impossible or does not fit into memory."""
         if self.recipe.trainer.tier in ("hooks", "prefix"):
             return None
-        sets = [replace(self.recipe, sites=(site,)).place(self.problem) for site, _ in at]
-        sets = [interchange_of(x) if data is self.val else x for x in sets]
-        engines = [self.problem.engine(x, needs.watch) for x in sets]
+        placements = [Placement(site, {name: site.read(name) for name in sources}) for site in at]
+        engines = [Engine(self.problem.model, [placement], needs.watch) for placement in placements]
         budget = int(self.recipe.trainer.budget_gib * (1 << 30))
         try:
             return Recording(engines, data, runs=needs.runs, budget_bytes=budget, progress=self.progress)
