@@ -11,7 +11,8 @@ from das.batch import PairBatch
 from das.interventions.sets import InterventionSet
 from das.objectives.base import Objective
 from das.training.lightning import interruptible, quiet
-from das.training.module import InterventionModule, Runner
+from das.training.loss import Runner
+from das.training.module import InterventionModule
 from das.training.optim import AdamW, Optimizer
 
 

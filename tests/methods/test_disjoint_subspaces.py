@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
@@ -23,11 +22,10 @@ from das.objectives.base import Objective
 from das.objectives.cause_isolate import CauseIsolate
 from das.objectives.counterfactual_ce import CounterfactualCE
 from das.outputs import Outputs
-from das.training.module import InterventionModule
 from das.training.optim import AdamW
+from das.training.runner import train_on
 from das.types import Site
 from tests.contracts.test_objectives import batch_of
-from tests.training.test_planted_cdas import Batches
 
 WIDTH, PAIRS, STEPS = 12, 512, 150
 
@@ -74,13 +72,7 @@ class TwoBits:
         placed = InterventionSet([(Placement(Site(0), dict.fromkeys(made.edit.sources, Site(0))), made)])
         generator = torch.Generator().manual_seed(1)
         batches = [self.batch(torch.randint(0, PAIRS, (32,), generator=generator)) for _ in range(STEPS)]
-        trainer = pl.Trainer(
-            max_steps=STEPS, max_epochs=-1, accelerator="cpu", logger=False, enable_checkpointing=False,
-            enable_progress_bar=False, enable_model_summary=False, gradient_clip_val=1.0,
-        )  # fmt: skip
-        module = InterventionModule(placed, self, objective, AdamW(lr=0.04))
-        trainer.fit(module, datamodule=Batches(batches))
-        return placed.requires_grad_(False)
+        return train_on(self, placed, objective, batches.__getitem__, STEPS, optimizer=AdamW(lr=0.04))
 
 
 def test_mdas_gives_each_attribute_its_own_subspace():

@@ -6,7 +6,6 @@ import copy
 from dataclasses import replace
 
 import pytest
-import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
@@ -20,11 +19,10 @@ from das.interventions.sets import InterventionSet
 from das.methods.msrs import Msrs
 from das.objectives.lm_loss import LMLoss
 from das.outputs import Outputs
-from das.training.module import InterventionModule
 from das.training.optim import AdamW
+from das.training.runner import train_on
 from das.types import Site
 from tests.contracts.test_objectives import batch_of
-from tests.training.test_planted_cdas import Batches
 
 WIDTH, TOKENS, ROWS, STEPS = 12, 6, 512, 150
 AXES = torch.linalg.qr(torch.randn(WIDTH, 3, generator=torch.Generator().manual_seed(9)))[0].T
@@ -138,12 +136,7 @@ class Off:
         draws = [torch.randint(0, ROWS, (32,), generator=generator) for _ in range(STEPS)]
         plain = batch_of(torch.ones(32, 1, dtype=torch.bool))
         batches = [replace(plain, rows=rows, label_ids=torch.ones(32, 1, dtype=torch.long)) for rows in draws]
-        trainer = pl.Trainer(
-            max_steps=STEPS, max_epochs=-1, accelerator="cpu", logger=False, enable_checkpointing=False,
-            enable_progress_bar=False, enable_model_summary=False, gradient_clip_val=1.0,
-        )  # fmt: skip
-        trainer.fit(InterventionModule(placed, self, LMLoss(), AdamW(lr=0.02)), datamodule=Batches(batches))
-        return placed.requires_grad_(False)[0]
+        return train_on(self, placed, LMLoss(), batches.__getitem__, STEPS, optimizer=AdamW(lr=0.02))[0]
 
     def chosen(self, x: Intervention) -> Tensor:
         """Share of prompts in which each block is edited where its axis is, (3,)."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
@@ -16,11 +15,10 @@ from das.interventions.sets import InterventionSet
 from das.methods.reft_r1 import reft_r1
 from das.objectives.lm_loss import LMLoss
 from das.outputs import Outputs
-from das.training.module import InterventionModule
 from das.training.optim import AdamW
+from das.training.runner import train_on
 from das.types import Site
 from tests.contracts.test_objectives import batch_of
-from tests.training.test_planted_cdas import Batches
 
 WIDTH, TOKENS, ROWS, STEPS, K = 16, 10, 512, 150, 2
 NOISE, SIZE = 0.3, 5.0
@@ -105,12 +103,7 @@ class Sentences:
         placed = InterventionSet([(Site(0), reft_r1(WIDTH, K))])
         generator = torch.Generator().manual_seed(1)
         batches = [self.batch(torch.randint(0, ROWS, (32,), generator=generator)) for _ in range(STEPS)]
-        trainer = pl.Trainer(
-            max_steps=STEPS, max_epochs=-1, accelerator="cpu", logger=False, enable_checkpointing=False,
-            enable_progress_bar=False, enable_model_summary=False, gradient_clip_val=1.0,
-        )  # fmt: skip
-        trainer.fit(InterventionModule(placed, self, LMLoss(), AdamW(lr=0.04)), datamodule=Batches(batches))
-        return placed.requires_grad_(False)[0]
+        return train_on(self, placed, LMLoss(), batches.__getitem__, STEPS, optimizer=AdamW(lr=0.04))[0]
 
     def cosine(self, x: Intervention) -> float:
         return float(x.featurizer.vector.detach() @ self.direction)

@@ -17,8 +17,8 @@ from das.methods.cdas import cdas
 from das.methods.random_subspace import random_subspace
 from das.objectives.jsd import JSD
 from das.outputs import Outputs
-from das.training.module import InterventionModule
 from das.training.optim import AdamW
+from das.training.runner import train_on
 from das.types import Site
 
 WIDTH, SEEN, VOCAB, PAIRS, STEPS = 24, 8, 10, 512, 250
@@ -101,15 +101,10 @@ class Listed:
 def learn(toy: Toy, seed: int, parametrization: str) -> tuple[torch.Tensor, float]:
     torch.manual_seed(seed)
     learned = InterventionSet([(Site(0), cdas(WIDTH, 1, parametrization))])
-    module = InterventionModule(learned, toy, JSD(), AdamW(lr=0.04))
     generator = torch.Generator().manual_seed(seed)
     quads = [torch.randint(0, PAIRS, (16,), generator=generator) for _ in range(STEPS)]
     batches = [rows_batch(torch.stack([2 * q, 2 * q + 1], 1).flatten()) for q in quads]
-    trainer = pl.Trainer(
-        max_steps=STEPS, max_epochs=-1, accelerator="cpu", logger=False, enable_checkpointing=False,
-        enable_progress_bar=False, enable_model_summary=False, gradient_clip_val=1.0,
-    )  # fmt: skip
-    trainer.fit(module, datamodule=Batches(batches))
+    train_on(toy, learned, JSD(), batches.__getitem__, STEPS, optimizer=AdamW(lr=0.04))
     everything = rows_batch(torch.arange(2 * PAIRS))
     with torch.no_grad():
         loss = JSD()(toy.outputs(everything, learned, 1.0), everything).total
