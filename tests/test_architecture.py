@@ -19,7 +19,7 @@ FILE_LINES, FUNCTION_LINES = 220, 50
 #: Imports only point down: a package may import itself and lower layers, never its neighbours.
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"types", "finder", "errors", "shapes", "batch", "context", "outputs", "factors", "part", "geometry"})
-    | {"distributions", "seeding"},
+    | {"distributions", "seeding", "members"},
     frozenset({"featurizers", "edits", "gates", "conditioners", "tasks"}),
     frozenset({"interventions", "models"}),
     frozenset({"artifacts", "estimators"}),  # describe interventions and the model they belong to; fit them

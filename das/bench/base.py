@@ -6,20 +6,15 @@ came out as gates: a number, and the bar that it must hold. A number without a b
 
 from __future__ import annotations
 
-import importlib
 import operator
-import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, Protocol, runtime_checkable
 
-import das.bench as package
-from das.errors import InputError, UnknownChoiceError
+from das.errors import InputError
+from das.members import Members
 
 _HOLDS: dict[str, Callable[[Any, Any], bool]] = {"==": operator.eq, ">=": operator.ge, "<=": operator.le}
-#: Modules of this package that are no benchmarks.
-_OTHERS = {"base", "fits", "vectors"}
 
 
 @dataclass(frozen=True)
@@ -64,10 +59,12 @@ class Bench(Protocol):
         ...
 
 
-@cache
+_MEMBERS = Members(__package__ or "", "BENCH", "benchmark")
+
+
 def names() -> tuple[str, ...]:
     """All benchmarks; finding them imports none."""
-    return tuple(sorted({info.name for info in pkgutil.iter_modules(package.__path__)} - _OTHERS))
+    return _MEMBERS.names()
 
 
 def bench(name: str) -> Bench:
@@ -76,9 +73,7 @@ def bench(name: str) -> Bench:
     Raises:
         UnknownChoiceError: there is none.
     """
-    if name not in names():
-        raise UnknownChoiceError("benchmark", name, names())
-    found: Bench = importlib.import_module(f"{package.__name__}.{name}").BENCH
+    found: Bench = _MEMBERS.get(name)
     return found
 
 

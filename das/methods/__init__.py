@@ -6,13 +6,13 @@ or a class (estimated: labelled activations -> intervention).
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import pkgutil
 from functools import partial
 from typing import Any
 
-from das.errors import UnknownChoiceError
+from das.members import Members
+
+_MEMBERS = Members(__name__, "METHOD", "method")
 
 
 def method(name: str, **settings: Any) -> Any:
@@ -28,12 +28,10 @@ def method(name: str, **settings: Any) -> Any:
     Raises:
         UnknownChoiceError: there is no such method.
     """
-    if name not in names():
-        raise UnknownChoiceError("method", name, names())
-    found = importlib.import_module(f"{__name__}.{name}").METHOD
+    found = _MEMBERS.get(name)
     return found(**settings) if inspect.isclass(found) else partial(found, **settings)
 
 
-def names() -> list[str]:
+def names() -> tuple[str, ...]:
     """All methods."""
-    return sorted(info.name for info in pkgutil.iter_modules(__path__))
+    return _MEMBERS.names()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from typing import Any
 
-from das.errors import UnknownChoiceError
+from das.members import Members
+
+_MEMBERS = Members(__name__, "OBJECTIVE", "objective")
 
 
 def objective(name: str, **settings: Any) -> Any:
@@ -15,11 +15,9 @@ def objective(name: str, **settings: Any) -> Any:
     Raises:
         UnknownChoiceError: there is no such objective.
     """
-    if name not in names():
-        raise UnknownChoiceError("objective", name, names())
-    return importlib.import_module(f"{__name__}.{name}").OBJECTIVE(**settings)
+    return _MEMBERS.get(name)(**settings)
 
 
-def names() -> list[str]:
+def names() -> tuple[str, ...]:
     """All objectives."""
-    return sorted({info.name for info in pkgutil.iter_modules(__path__)} - {"base", "sequences", "factor_grid"})
+    return _MEMBERS.names()

@@ -5,18 +5,14 @@ Everything is drawn from fixed seeds. Same torch, same kind of CPU: same bytes.
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 
 import torch
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
-import das.models.recipes as package
-from das.errors import UnknownChoiceError
+from das.members import Members
 from das.seeding import seeded
 from das.shapes import Basis
 from das.types import Site
@@ -69,10 +65,12 @@ class Recipe:
     planted: Callable[[], Mapping[str, Planted]] = no_variables
 
 
-@cache
+_MEMBERS = Members(__package__ or "", "RECIPE", "model of this package")
+
+
 def names() -> tuple[str, ...]:
     """All recipes; finding them imports none."""
-    return tuple(sorted({info.name for info in pkgutil.iter_modules(package.__path__)} - {"base"}))
+    return _MEMBERS.names()
 
 
 def recipe(name: str) -> Recipe:
@@ -81,9 +79,7 @@ def recipe(name: str) -> Recipe:
     Raises:
         UnknownChoiceError: there is none.
     """
-    if name not in names():
-        raise UnknownChoiceError("model of this package", name, names())
-    found: Recipe = importlib.import_module(f"{package.__name__}.{name}").RECIPE
+    found: Recipe = _MEMBERS.get(name)
     return found
 
 

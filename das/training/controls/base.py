@@ -6,15 +6,13 @@ artifact, so that they can be measured again.
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-import das.training.controls as package
-from das.errors import CapabilityError, UnknownChoiceError
+from das.errors import CapabilityError
 from das.interventions.sets import InterventionSet
+from das.members import Members
 from das.training.problem import Problem
 from das.training.recipe import Recipe
 
@@ -72,10 +70,12 @@ class Control(Protocol):
         ...
 
 
+_MEMBERS = Members(__package__ or "", "CONTROL", "control")
+
+
 def names() -> tuple[str, ...]:
     """All controls, in the order in which tables show them."""
-    found = {info.name for info in pkgutil.iter_modules(package.__path__)} - {"base", "run"}
-    return tuple(sorted(found, key=lambda name: (control(name).trained, name)))
+    return tuple(sorted(_MEMBERS.names(), key=lambda name: (control(name).trained, name)))
 
 
 def control(name: str) -> Control:
@@ -84,8 +84,5 @@ def control(name: str) -> Control:
     Raises:
         UnknownChoiceError: there is none.
     """
-    known = {info.name for info in pkgutil.iter_modules(package.__path__)} - {"base", "run"}
-    if name not in known:
-        raise UnknownChoiceError("control", name, known)
-    found: Control = importlib.import_module(f"{package.__name__}.{name}").CONTROL
+    found: Control = _MEMBERS.get(name)
     return found
