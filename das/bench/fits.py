@@ -10,6 +10,7 @@ from torch import nn
 from das.bench.base import Gate
 from das.edits.swap import Swap
 from das.featurizers.rotation import Rotation
+from das.geometry import principal_cosines
 from das.interventions.base import Intervention
 from das.shapes import Basis
 from das.tasks.base import Task
@@ -75,7 +76,10 @@ def iia(name: str, metrics: Mapping[str, Any], bar: str = "", changed: str = "",
 
 
 def projection(found: Fit, planted: Basis) -> float:
-    """Length of a planted unit direction (width, 1) within the subspace found; the cosine where that is a line."""
+    """Cosine of the smallest angle between the subspace found and a planted one, (width, rank) orthonormal.
+
+    Of a direction it is the length within the other subspace.
+    """
     rotation = found.subspace.interventions[0].featurizer
     assert isinstance(rotation, Rotation)
-    return float((rotation.basis.detach().T @ planted).norm())
+    return float(principal_cosines(rotation.basis.detach(), planted)[0])
