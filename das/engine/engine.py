@@ -6,24 +6,23 @@ work is done once for a whole dataset.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import final
 
 import torch
 from torch import Tensor, nn
 
 from das.batch import PairBatch, Positions
-from das.context import Context
 from das.engine.bypass import LOCK
-from das.engine.hooks import Visitor, gather_positions, put_positions, spliced
+from das.engine.hooks import Visitor, spliced
 from das.engine.layout import layout
 from das.engine.read import SourceState, read
-from das.engine.resume import BaseState, head_logits, logits_at, run_from
+from das.engine.resume import BaseState, Resumption, head_logits, logits_at, resumed
+from das.engine.visitors import Seen, editing, label_columns, watching
 from das.errors import SiteError
-from das.interventions.base import Intervention
 from das.interventions.sets import InterventionSet, Placement
 from das.models.families import BoundSite, ModelView
-from das.outputs import FrozenRun, Headless, Outputs, Watched
+from das.outputs import FrozenRun, Headless, Outputs
 from das.types import Site
 
 
@@ -92,9 +91,9 @@ class Engine:
             state: the base up to the resume block; None runs the whole base through hooks.
             progress: share of training done, as `das.context.Context` has it.
         """
-        logits, aux, watched = self._intervened(batch, interventions, sources, state, progress, head=True)
+        logits, seen = self._intervened(batch, interventions, sources, state, progress, head=True)
         runs = {name: self.head_logits(hidden) for name, hidden in sources.hidden.items()}
-        return Outputs(logits, runs, aux, watched)
+        return Outputs(logits, runs, *seen.reported())
 
     def headless(
         self,
@@ -105,8 +104,22 @@ class Engine:
         progress: float | None = None,
     ) -> Headless:
         """Like `outputs`, but before the head: for losses that are computed a few label tokens at a time."""
-        hidden, aux, watched = self._intervened(batch, interventions, sources, state, progress, head=False)
-        return Headless(hidden, sources.hidden, lambda h: head_logits(self.view, h), aux, watched)
+        hidden, seen = self._intervened(batch, interventions, sources, state, progress, head=False)
+        return Headless(hidden, sources.hidden, lambda h: head_logits(self.view, h), *seen.reported())
+
+    def begin(
+        self,
+        batch: PairBatch,
+        interventions: InterventionSet,
+        sources: SourceState,
+        state: BaseState,
+        progress: float | None = None,
+    ) -> tuple[Resumption, Seen]:
+        """Edit what enters the block where the forward resumes; what later blocks compute is left to visitors."""
+        origin = layout(batch).start
+        visitors, seen = self._visitors(batch, interventions, sources, origin, progress)
+        residual, later = self._edit_entry(state.residual, visitors)
+        return Resumption(state, residual, label_columns(batch, origin), later), seen
 
     def _intervened(
         self,
@@ -116,27 +129,31 @@ class Engine:
         state: BaseState | None,
         progress: float | None,
         head: bool,
-    ) -> tuple[Tensor, tuple[Mapping[str, Tensor], ...], tuple[Watched, ...]]:
-        """Logits or head inputs at the label positions, what parts reported, what is watched."""
-        aux: list[Mapping[str, Tensor]] = [{} for _ in self.placements]
-        origin = torch.zeros_like(batch.rows) if state is None else layout(batch).start
-        visitors = [
-            self._visitor(i, x, batch, origin, sources.reads[i], aux, progress) for i, x in enumerate(interventions)
-        ]
-        seen: dict[int, Watched] = {}
-        watch = range(len(self.writes), len(self.visited))
-        visitors += [_watcher(i, _moved(batch.writes[i], origin), seen) for i in watch]
-        columns = (batch.label_positions - origin[:, None]).clamp(min=0)
-        if state is None:
-            with LOCK, spliced(list(zip(self.visited, visitors, strict=True))):
-                base = batch.base
-                found = logits_at(self.view, columns, base.ids, base.mask, base.position_ids, head=head)
-        else:
-            residual, later = self._edit_entry(state.residual, visitors)
-            resumed = run_from(self.view, self.block, state, residual, columns, later, head=head)
-            assert resumed is not None
-            found = resumed
-        return found, tuple(aux), tuple(seen[i] for i in watch)
+    ) -> tuple[Tensor, Seen]:
+        """Logits or head inputs at the label positions, and what was seen on the way."""
+        if state is not None:
+            begun, seen = self.begin(batch, interventions, sources, state, progress)
+            return resumed(self.view, self.block, begun, head), seen
+        origin, base = torch.zeros_like(batch.rows), batch.base
+        visitors, seen = self._visitors(batch, interventions, sources, origin, progress)
+        with LOCK, spliced(list(zip(self.visited, visitors, strict=True))):
+            columns = label_columns(batch, origin)
+            found = logits_at(self.view, columns, base.ids, base.mask, base.position_ids, head=head)
+        return found, seen
+
+    def _visitors(
+        self,
+        batch: PairBatch,
+        interventions: InterventionSet,
+        sources: SourceState,
+        origin: Tensor,
+        progress: float | None,
+    ) -> tuple[list[Visitor], Seen]:
+        """One per visited site."""
+        seen = Seen([{} for _ in self.writes], [None] * (len(self.visited) - len(self.writes)))
+        visitors = [editing(i, x, batch, origin, sources.reads[i], progress, seen) for i, x in enumerate(interventions)]
+        watched = batch.writes[len(self.writes) :]
+        return visitors + [watching(i, where, origin, seen) for i, where in enumerate(watched)], seen
 
     @torch.no_grad()
     def head_logits(self, hidden: Tensor) -> Tensor:
@@ -161,31 +178,6 @@ class Engine:
             residual = residual if edited is None else edited
         return residual, [(w, visitors[i]) for i, w in enumerate(self.visited) if i not in now]
 
-    def _visitor(
-        self,
-        i: int,
-        intervention: Intervention,
-        batch: PairBatch,
-        origin: Tensor,
-        sources: Mapping[str, Tensor],
-        aux: list[Mapping[str, Tensor]],
-        progress: float | None,
-    ) -> Visitor:
-        write = batch.writes[i]
-        where = _moved(write, origin)
-        ctx = Context.of_tokens(
-            token_mask=write.mask, position_ids=batch.base.position_ids.gather(1, write.index),
-            prompt_mask=write.index <= batch.label_positions[:, :1], factor=batch.factor,
-            per_row=batch.per_row, source_masks={n: p.mask for n, p in batch.reads[i].items()}, progress=progress,
-        )  # fmt: skip
-
-        def visit(hidden: Tensor) -> Tensor:
-            edited = intervention(gather_positions(hidden, where.index), sources, ctx)
-            aux[i] = edited.aux
-            return put_positions(hidden, where.index, where.mask, edited.activation)
-
-        return visit
-
     def _head_input(self) -> BoundSite:
         width = self.view.width
         return BoundSite(
@@ -199,15 +191,3 @@ class Engine:
                 "the output head cannot be intervened on", got=str(site), remedy="use the last block_output"
             )
         return bound
-
-
-def _moved(where: Positions, origin: Tensor) -> Positions:
-    """The same columns, counted from `origin`."""
-    return Positions((where.index - origin[:, None]).clamp(min=0), where.mask)
-
-
-def _watcher(i: int, where: Positions, seen: dict[int, Watched]) -> Visitor:
-    def visit(hidden: Tensor) -> None:
-        seen[i] = Watched(gather_positions(hidden, where.index), where.mask)
-
-    return visit

@@ -21,6 +21,7 @@ from das.batch import PairBatch
 from das.engine.bypass import LOCK, bypassed, cache_from
 from das.engine.hooks import Visitor, captures, gather_positions, replaced_input, spliced
 from das.engine.layout import layout
+from das.engine.narrow import narrowed
 from das.models.families import BoundSite, ModelView
 from das.types import Site
 
@@ -45,6 +46,23 @@ class BaseState:
     prefix_mask: Bool[Tensor, "batch before"]
     keys: tuple[Tensor, ...]
     values: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class Resumption:
+    """A forward that is ready to go on at a block, edits of what enters that block made.
+
+    Attributes:
+        state: the base.
+        residual: what enters the resume block at the suffix tokens, (B, Ls, width).
+        columns: suffix columns whose logits are wanted, (B, K).
+        visits: visitors at sites inside later blocks.
+    """
+
+    state: BaseState
+    residual: Float[Tensor, "batch after width"]
+    columns: Int[Tensor, "batch label"]
+    visits: Visits
 
 
 @torch.no_grad()
@@ -116,8 +134,17 @@ def run_from(
             stack.enter_context(spliced(stop))
             call(view, state.ids, mask, state.positions, cache)
         else:
+            if block < view.n_layers and all(bound.block < view.n_layers - 1 for bound, _ in visits):
+                stack.enter_context(narrowed(view, label_positions, state.ids.shape[1]))
             return logits_at(view, label_positions, state.ids, mask, state.positions, cache, head)
     return None
+
+
+def resumed(view: ModelView, block: int, begun: Resumption, head: bool = True) -> Tensor:
+    """Logits (B, K, V) of a resumed forward, or without `head` the head's inputs (B, K, width)."""
+    found = run_from(view, block, begun.state, begun.residual, begun.columns, begun.visits, head=head)
+    assert found is not None
+    return found
 
 
 def logits_at(

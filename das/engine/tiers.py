@@ -39,17 +39,17 @@ class Prepared:
 
     def outputs(self, batch: PairBatch, interventions: InterventionSet, progress: float | None = None) -> Outputs:
         """Intervened logits (and target logits) of a batch of the prepared dataset, with gradients."""
-        return self.engine.outputs(batch, interventions, *self._constant(batch), progress)
+        return self.engine.outputs(batch, interventions, *self.constant(batch), progress)
 
     def headless(self, batch: PairBatch, interventions: InterventionSet, progress: float | None = None) -> Headless:
         """The same before the head."""
-        return self.engine.headless(batch, interventions, *self._constant(batch), progress)
+        return self.engine.headless(batch, interventions, *self.constant(batch), progress)
 
     def logits_per_token(self, batch: PairBatch) -> int:
         """Numbers that one label token of every row makes: rows x vocabulary."""
         return len(batch.rows) * int(getattr(self.engine.view.head, "out_features", 0))
 
-    def _constant(self, batch: PairBatch) -> tuple[SourceState, BaseState | None]:
+    def constant(self, batch: PairBatch) -> tuple[SourceState, BaseState | None]:
         """What does not depend on the interventions."""
         if self._kept is None:
             return self.engine.sources(batch, self.runs), None

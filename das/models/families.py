@@ -18,6 +18,7 @@ from das.models.layouts import ALIASES, places
 from das.models.parts import find_parts
 from das.models.paths import bind_path
 from das.models.sites import BoundSite, bind_component, component_names
+from das.models.widths import descend
 from das.models.writers import Writers, writers
 from das.types import Site
 
@@ -76,6 +77,11 @@ class ModelView:
     def writers(self, layer: int) -> Writers | None:
         """What writes to the residual stream in a block; None where its layout is not known."""
         return writers(self._parts, layer)
+
+    def tokenwise(self, layer: int) -> tuple[nn.Module, ...]:
+        """Modules of a block that treat every token on its own: the attention's output projection and the MLP."""
+        found = (descend(self.blocks[layer], path) for path in (self._parts.layout.mix, self._parts.layout.mlp))
+        return tuple(module for module in found if module is not None)
 
     def components(self) -> tuple[str, ...]:
         """Names that bind in at least one layer of this model, aliases last."""

@@ -1,4 +1,4 @@
-"""The cells of a sweep, one by one: placed, trained, measured on validation pairs, beside their controls.
+"""The cells of a sweep: placed, trained, measured on validation pairs, beside their controls.
 
 One recording of the training pairs and one of the validation pairs serve all cells. Beside each cell stand the swap of
 the whole activation there (activation patching: no subspace of the site can do better by much) and a random subspace
@@ -10,13 +10,14 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any, final
 
-from rich.progress import track
+from rich.progress import Progress
 
 from das.data.dataset import PairDataset
 from das.engine.engine import Engine
@@ -29,11 +30,12 @@ from das.metrics.base import Metric, runs_of
 from das.objectives.base import Needs
 from das.sweeping.columns import Column, all_columns, described
 from das.sweeping.grid import Cell, Grid, recipe_of
+from das.sweeping.trials import Trial, grouped, trained
 from das.training.controls.random_subspace import random_interchange
 from das.training.evaluate import evaluate
 from das.training.interchange import interchange_of
 from das.training.learn import check_trainable
-from das.training.loop import prepared, train
+from das.training.loop import prepared
 from das.training.problem import Problem
 from das.training.recipe import Recipe
 from das.types import Site
@@ -76,41 +78,44 @@ class Cells:
     def run(self, file: Path | None) -> list[Row]:
         """All cells that `file` does not have yet; each is appended to it when it is finished."""
         done = {} if file is None else _finished(file)
-        rows = []
-        for cell in track(self.cells, "sites", disable=not self.progress, transient=True):
-            row = done.get(cell.key)
-            if row is None:
-                row = self.measure(cell)
-                log.info("layer %s, %s: %s", cell.layer, cell.positions, _short(row))
-                if file is not None:
-                    file.parent.mkdir(parents=True, exist_ok=True)
-                    with file.open("a") as out:
-                        out.write(json.dumps(row) + "\n")
-            rows.append(row)
-        return rows
+        with Progress(transient=True, disable=not self.progress) as bar:
+            told = bar.add_task("sites", total=len(self.cells), completed=len(done))
+            for group in self._groups([c for c in self.cells if c.key not in done]):
+                for cell, row in zip([t.cell for t in group], self._measured(group), strict=True):
+                    log.info("layer %s, %s: %s", cell.layer, cell.positions, _short(row))
+                    _append(file, row)
+                    done[cell.key] = row
+                    bar.advance(told)
+        return [done[cell.key] for cell in self.cells]
 
-    def measure(self, cell: Cell) -> Row:
-        """One cell: placed, trained, measured on validation pairs."""
-        began, recipe = time.perf_counter(), recipe_of(self.recipe, self.site, cell)
+    def _groups(self, cells: Sequence[Cell]) -> Iterator[list[Trial]]:
+        """Placed cells that are trained in one pass, of one layer."""
+        for _, layer in groupby(cells, lambda cell: cell.layer):
+            yield from grouped((self._trial(cell) for cell in layer), self.recipe.trainer.batch_size)
+
+    def _trial(self, cell: Cell) -> Trial:
+        """A cell, placed."""
+        recipe = recipe_of(self.recipe, self.site, cell)
         placed = recipe.place(self.problem)
-        steps = 0
-        if placed.learned:
-            data = self.problem.moved(self.train, placed, self.needs.watch)
-            engine = self.problem.engine(placed, self.needs.watch)
-            quiet = replace(recipe.trainer, progress=False, val_every=0)
-            ready = self._ready("train", placed, data, self.needs)
-            steps = train(
-                placed, engine, data, recipe.minimised(placed), recipe.optimizer, quiet, seed=cell.seed, ready=ready
-            ).steps
-            placed.requires_grad_(False).eval()
-        swapped = interchange_of(placed)
-        row: Row = {
-            "layer": cell.layer, "component": self.site.component, "positions": cell.positions, "column": cell.column,
-            "text": self.columns[cell.column].text, "rank": cell.rank, "seed": cell.seed,
-            "dimension": swapped[0].dimension, **self._evaluated(swapped),
-        }  # fmt: skip
-        row |= self._beside(cell, swapped)
-        return {**row, "train/steps": steps, "train/seconds": round(time.perf_counter() - began, 3)}
+        if not placed.learned:
+            return Trial(cell, recipe, placed, None, None)
+        data = self.problem.moved(self.train, placed, self.needs.watch)
+        return Trial(cell, recipe, placed, data, self._ready("train", placed, data, self.needs))
+
+    def _measured(self, group: Sequence[Trial]) -> Iterator[Row]:
+        """Cells trained, and measured on validation pairs."""
+        began = time.perf_counter()
+        steps = trained(group)
+        seconds = round((time.perf_counter() - began) / len(group), 3)
+        for trial in group:
+            cell, swapped = trial.cell, interchange_of(trial.placed)
+            row: Row = {
+                "layer": cell.layer, "component": self.site.component, "positions": cell.positions,
+                "column": cell.column, "text": self.columns[cell.column].text, "rank": cell.rank, "seed": cell.seed,
+                "dimension": swapped[0].dimension, **self._evaluated(swapped),
+            }  # fmt: skip
+            row |= self._beside(cell, swapped)
+            yield {**row, "train/steps": steps, "train/seconds": seconds}
 
     def site_of(self, cell: Cell) -> Site:
         """Where a cell is."""
@@ -176,6 +181,13 @@ def _finished(file: Path) -> dict[Any, Row]:
             continue
         found[row["layer"], row["positions"], row["rank"], row["seed"]] = row
     return found
+
+
+def _append(file: Path | None, row: Row) -> None:
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("a") as out:
+            out.write(json.dumps(row) + "\n")
 
 
 def _short(row: Row) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint, RichProgressBar
 
 from das.data.datamodule import PairDataModule
@@ -146,7 +147,7 @@ def train(
         epochs = (
             settings.max_steps * settings.accumulate * settings.devices // len(loader) + 2
         )  # never reached: max_steps ends the run
-        trainer = _trainer(engine, settings, optimizer, logger, run_dir, watching, epochs)
+        trainer = trainer_of(engine.view.device, settings, optimizer.clip or None, logger, run_dir, watching, epochs)
         resumed = newest_checkpoint(run_dir)
         where = "" if resumed is None else f", going on from {resumed.name}"
         name = type(objective).__module__.rsplit(".", 1)[-1]
@@ -161,16 +162,25 @@ def train(
     return Trained(trainer.global_step, seconds, ready.tier, ready.reason, resumed is not None)
 
 
-def _trainer(
-    engine: Engine,
+def trainer_of(
+    device: torch.device,
     settings: TrainerSettings,
-    optimizer: Optimizer,
+    clip: float | None,
     logger: Any,
     run_dir: Path | None,
     callbacks: Sequence[Callback],
     epochs: int,
 ) -> pl.Trainer:
-    device = engine.view.device
+    """Lightning's trainer as the settings ask for it.
+
+    Args:
+        device: the model's.
+        settings: length, logging, checkpoints.
+        clip: largest gradient norm; None where nothing is clipped, or not by the trainer.
+        logger, callbacks: Lightning's.
+        run_dir: where checkpoints go, if anywhere.
+        epochs: most passes over the data.
+    """
     own: list[Callback] = list(callbacks)
     if settings.progress:
         own.append(RichProgressBar(leave=False))
@@ -183,7 +193,7 @@ def _trainer(
         max_steps=settings.max_steps,
         max_epochs=epochs,
         accumulate_grad_batches=settings.accumulate,
-        gradient_clip_val=optimizer.clip or None,
+        gradient_clip_val=clip,
         logger=logger,
         callbacks=own,
         enable_checkpointing=run_dir is not None,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 from das.batch import PairBatch
+from das.engine.together import Inside, Together
 from das.interventions.sets import InterventionSet
 from das.objectives.base import Loss, Objective
 from das.objectives.chunked import CHUNK, chunked
@@ -37,10 +39,43 @@ def loss_of(
     objective: Objective, runner: Runner, batch: PairBatch, interventions: InterventionSet, progress: float = 1.0
 ) -> tuple[Loss, Reported]:
     """The loss, and what the interventions reported."""
-    if objective.needs.tokenwise and isinstance(runner, Stopping):
-        columns = max(1, CHUNK // max(1, runner.logits_per_token(batch)))
-        if columns < batch.label_ids.shape[1]:
-            stopped = runner.headless(batch, interventions, progress)
-            return chunked(objective, stopped, batch, columns), stopped
+    if (columns := _at_once(objective, runner, batch)) is not None:
+        stopped = runner.headless(batch, interventions, progress)  # type: ignore[attr-defined]
+        return chunked(objective, stopped, batch, columns), stopped
     outputs = runner.outputs(batch, interventions, progress)
     return objective(outputs, batch), outputs
+
+
+def losses_of(
+    objectives: Sequence[Objective],
+    together: Together,
+    batches: Sequence[PairBatch],
+    interventions: Sequence[InterventionSet],
+    progress: float,
+    inside: Sequence[Inside],
+) -> list[tuple[Loss, Reported]]:
+    """What `loss_of` says of each member of a joint pass, `inside[i]` entered while anything of member i's runs."""
+    each = list(zip(objectives, together.members, batches, strict=True))
+    chunks = [_at_once(*one) for one in each]
+    found: list[tuple[Loss, Reported]] = []
+    if any(chunks):
+        for (objective, _, batch), stopped, own, columns in zip(
+            each, together.headless(batches, interventions, progress, inside), inside, chunks, strict=True
+        ):
+            with own():
+                found.append((chunked(objective, stopped, batch, columns or batch.label_ids.shape[1]), stopped))
+        return found
+    for (objective, _, batch), outputs, own in zip(
+        each, together.outputs(batches, interventions, progress, inside), inside, strict=True
+    ):
+        with own():
+            found.append((objective(outputs, batch), outputs))
+    return found
+
+
+def _at_once(objective: Objective, runner: Runner, batch: PairBatch) -> int | None:
+    """Label tokens of each row whose logits are made at a time; None for all."""
+    if not objective.needs.tokenwise or not isinstance(runner, Stopping):
+        return None
+    columns = max(1, CHUNK // max(1, runner.logits_per_token(batch)))
+    return columns if columns < batch.label_ids.shape[1] else None

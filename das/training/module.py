@@ -63,11 +63,11 @@ class InterventionModule(pl.LightningModule):
     def training_step(self, batch: PairBatch, batch_idx: int) -> torch.Tensor:
         """Loss of one batch, summed over what it counts; `on_before_optimizer_step` makes means of it."""
         batch = with_factors(self.objective, batch)
-        with seeded(self._seed * 1_000_003 + self.global_step * 1_009 + batch_idx):
+        with seeded(seed_of_step(self._seed, self.global_step, batch_idx)):
             loss, outputs = loss_of(self.objective, self._train, batch, self.interventions, self.progress)
         penalties = outputs.penalties(self.interventions.order)
         total = sum(penalties.values(), start=loss.total)
-        self._refuse_non_finite(total, "loss")
+        refuse_non_finite(total, "loss", self.global_step)
         for name, value in loss.parts.items():
             self.log(f"train/{name}", value, batch_size=loss.count)
         for name, value in penalties.items():
@@ -81,11 +81,7 @@ class InterventionModule(pl.LightningModule):
         counted = self.trainer.strategy.reduce(torch.tensor(float(self._counted)), reduce_op="sum")
         share = self.trainer.accumulate_grad_batches * self.trainer.world_size / max(1.0, float(counted))
         self._counted = 0
-        for name, parameter in self.interventions.named_parameters():
-            if parameter.grad is not None:
-                parameter.grad.mul_(share)
-                self._refuse_non_finite(parameter.grad, f"gradient of {name}")
-        self.interventions.project_gradient()
+        finish_gradient(self.interventions, share, self.global_step)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Step, then return to the manifold."""
@@ -97,10 +93,34 @@ class InterventionModule(pl.LightningModule):
         optimizer, schedule = self.optimizer_spec.build(self.interventions, self.total_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def _refuse_non_finite(self, value: torch.Tensor, what: str) -> None:
-        if not bool(torch.isfinite(value).all()):
-            raise NonFiniteLossError(
-                f"the {what} is not finite at step {self.global_step}",
-                got=str(value.detach().item()) if value.numel() == 1 else "NaN or infinity",
-                remedy="lower optimizer.lr, or load the model in float32 or bfloat16; the last good state was kept",
-            )
+
+def seed_of_step(seed: int, step: int, batch_idx: int) -> int:
+    """Where a step's random numbers start."""
+    return seed * 1_000_003 + step * 1_009 + batch_idx
+
+
+def finish_gradient(interventions: InterventionSet, share: float, step: int) -> None:
+    """Times `share`, which makes means of sums; refused if broken; only what is tangent to the manifold is kept.
+
+    Raises:
+        NonFiniteLossError: a gradient is NaN or infinite.
+    """
+    for name, parameter in interventions.named_parameters():
+        if parameter.grad is not None:
+            parameter.grad.mul_(share)
+            refuse_non_finite(parameter.grad, f"gradient of {name}", step)
+    interventions.project_gradient()
+
+
+def refuse_non_finite(value: torch.Tensor, what: str, step: int) -> None:
+    """Stop before a broken value reaches the parameters.
+
+    Raises:
+        NonFiniteLossError: it is NaN or infinite.
+    """
+    if not bool(torch.isfinite(value).all()):
+        raise NonFiniteLossError(
+            f"the {what} is not finite at step {step}",
+            got=str(value.detach().item()) if value.numel() == 1 else "NaN or infinity",
+            remedy="lower optimizer.lr, or load the model in float32 or bfloat16; the last good state was kept",
+        )

@@ -7,11 +7,11 @@ a multiple of the rate (`das.part.Grouped`): Boundless DAS learns its boundary t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
+from torch import nn
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from das.errors import InputError, UnknownChoiceError
@@ -89,13 +89,13 @@ class AdamW:
         return optimizer, LambdaLR(optimizer, share)
 
 
-def _groups(interventions: InterventionSet) -> Iterator[ParamGroup]:
-    """Every trainable parameter once, in the group of the first part that has it."""
+def _groups(interventions: InterventionSet) -> list[ParamGroup]:
+    """Every trainable parameter once, as the first part that has it says; those that learn alike are one group."""
     seen: set[int] = set()
+    kinds: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for intervention in interventions.distinct():
-        for part in intervention.parts():
-            for group in groups_of(part):
-                fresh = [p for p in group.parameters if id(p) not in seen]
-                seen.update(map(id, fresh))
-                if fresh:
-                    yield ParamGroup(fresh, group.lr_scale, group.decay)
+        for group in (g for part in intervention.parts() for g in groups_of(part)):
+            fresh = [p for p in group.parameters if id(p) not in seen]
+            seen.update(map(id, fresh))
+            kinds.setdefault((group.lr_scale, group.decay), []).extend(fresh)
+    return [ParamGroup(found, *kind) for kind, found in kinds.items() if found]

@@ -83,14 +83,14 @@ def test_methods_without_sources_and_ranks(model):
 
 
 def test_an_interrupted_sweep_goes_on(model, tmp_path, monkeypatch):
-    measured = Cells.measure
+    measured = Cells._measured
 
-    def stops(bench, cell):
-        if cell.layer == 1:
+    def stops(cells, group):
+        if group[0].cell.layer == 1:
             raise KeyboardInterrupt
-        return measured(bench, cell)
+        return measured(cells, group)
 
-    monkeypatch.setattr(Cells, "measure", stops)
+    monkeypatch.setattr(Cells, "_measured", stops)
     with pytest.raises(KeyboardInterrupt):
         sweep(model, NameGender(), DAS, GRID, settings=SETTINGS, run_dir=tmp_path)
     file = tmp_path / CELLS
@@ -99,11 +99,11 @@ def test_an_interrupted_sweep_goes_on(model, tmp_path, monkeypatch):
     file.write_text("\n".join([*lines, '{"layer": 1, "posi']) + "\n")  # cut off by a crash
     seen = []
 
-    def counts(bench, cell):
-        seen.append(cell)
-        return measured(bench, cell)
+    def counts(cells, group):
+        seen.extend(trial.cell for trial in group)
+        return measured(cells, group)
 
-    monkeypatch.setattr(Cells, "measure", counts)
+    monkeypatch.setattr(Cells, "_measured", counts)
     swept = sweep(model, NameGender(), DAS, GRID, settings=SETTINGS, run_dir=tmp_path)
     assert [cell.layer for cell in seen] == [1] * 4 and list(swept.rows[:4]) == list(map(json.loads, lines))
     whole = sweep(model, NameGender(), DAS, GRID, settings=SETTINGS)

@@ -1,0 +1,53 @@
+"""The last block computes label columns only where that is less, and nothing changes but the time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from das.engine.engine import Engine
+from das.engine.tiers import prepare
+from das.models.families import ModelView
+from das.objectives.counterfactual_ce import CounterfactualCE
+from das.types import Site
+from tests.engine.pairs import RandomPairs
+from tests.engine.test_tiers import assert_same, made, outcome
+from tests.families import LAYERS, tiny_model
+
+
+@pytest.mark.parametrize(("site", "seen"), [(Site(1), 1), (Site(LAYERS - 1, "mlp_output"), 7)])
+def test_the_last_mlp_sees_the_label_columns_unless_something_is_edited_there(site, seen):
+    model = tiny_model("llama-gqa")
+    interventions = made(model, [site])
+    data = RandomPairs(4, [["source"]], written=2, tokens=9, ragged=False)
+    ready = prepare(Engine(model, interventions.placements), data, tier="all")
+    lengths = []
+    mlp = ModelView(model).blocks[LAYERS - 1].mlp
+    handle = mlp.register_forward_pre_hook(lambda _, args: lengths.append(args[0].shape[1]))
+    ready.outputs(data.collate([0, 1]), interventions)
+    handle.remove()
+    assert lengths == [seen]
+
+
+def test_a_column_named_twice_counts_once():
+    """Missing label tokens of shorter labels are columns 0, which may be real label columns too."""
+    model = tiny_model("llama-gqa")
+    interventions = made(model, [Site(1)])
+    data = RandomPairs(4, [["source"]], written=6, labels=2, tokens=9, ragged=False)
+    batch = data.collate([0, 1, 2])
+    first = batch.writes[0].index[:, :1].expand(-1, 2)
+    batch = replace(batch, label_positions=first, label_mask=torch.tensor([[True, False]] * 3))
+    objective = CounterfactualCE()
+    found, lengths = [], []
+    handle = ModelView(model).blocks[LAYERS - 1].mlp.register_forward_pre_hook(
+        lambda _, args: lengths.append(args[0].shape[1])
+    )
+    for tier in ("hooks", "all"):
+        ready = prepare(Engine(model, interventions.placements), data, tier=tier)
+        found.append(outcome(interventions, ready, batch, objective))
+        interventions.zero_grad()
+    handle.remove()
+    assert lengths[-1] == 2
+    assert_same(*found)
