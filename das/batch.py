@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from das.errors import CapabilityError
 from das.shapes import Ids, Index, LabelColumns, LabelIds, LabelMask, PositionMask, TokenMask
 
 
@@ -68,6 +69,7 @@ class PairBatch:
         target_positions: columns of `sources[target]` that predict the label tokens, (B, K), or None.
         choices: first-token ids of the task's label set after this prompt, (B, C), or None where there is no such set.
         base_choice, counterfactual_choice: index into `choices`, (B,), or None.
+        rival_choice: the same of what the base's label competes with, or None where pairs have no rival.
         rows: dataset row numbers, the caches' keys, (B,).
     """
 
@@ -89,6 +91,7 @@ class PairBatch:
     choices: Int[Tensor, "batch choice"] | None = None
     base_choice: Int[Tensor, " batch"] | None = None
     counterfactual_choice: Int[Tensor, " batch"] | None = None
+    rival_choice: Int[Tensor, " batch"] | None = None
 
     def __len__(self) -> int:
         return int(self.rows.shape[0])
@@ -96,6 +99,26 @@ class PairBatch:
     def to(self, device: torch.device | str) -> PairBatch:
         """The same batch with every tensor on `device`."""
         return replace(self, **{f.name: _moved(getattr(self, f.name), device) for f in fields(self)})
+
+
+def values_of(batch: PairBatch, wanted_by: str) -> Float[Tensor, " batch"]:
+    """The causal model's value of every pair.
+
+    Raises:
+        CapabilityError: these pairs have none.
+    """
+    found = batch.per_row.get("value")
+    if found is None:
+        raise no_values(wanted_by)
+    return found
+
+
+def no_values(wanted_by: str) -> CapabilityError:
+    """Says that pairs have no value, and which have."""
+    return CapabilityError(
+        f"{wanted_by} needs a causal model's logit difference of every pair, and these have none",
+        got="pairs without a value", remedy="use task=ioi task.coefficients=[CONSTANT,TOKEN,POSITION]",
+    )  # fmt: skip
 
 
 def _moved(value: Any, device: torch.device | str) -> Any:

@@ -1,7 +1,6 @@
 """Torch-free vocabulary shared by every layer: prompts, counterfactual pairs, contrasts, sites.
 
-Character spans are half-open `(start, end)` offsets into the text. A *mention* is one such span; a named span is
-the ordered tuple of all its mentions, because a name usually occurs more than once in a prompt.
+Character spans are half-open `(start, end)` offsets into the text; mentions and named spans: see `das.finder`.
 """
 
 from __future__ import annotations
@@ -83,10 +82,11 @@ class CounterfactualPair:
         sources: source name -> prompt whose activations are read. Usually one, named "source".
         base_label: what follows `base` with no intervention (starts with its own space, e.g. `" she"`).
         counterfactual_label: what the causal model says follows under the interchange.
-        target: name of the source whose *own* output distribution is the counterfactual distribution (needed by
-            distribution-matching objectives), or None where no source has it.
+        target: the source whose *own* output distribution is the counterfactual one, to be matched; None if none is.
         entities: what splits must not share (names, cities, ...).
         origin: where it was read ("pairs.csv, row 3"), for messages; None where it was sampled.
+        rival: the label that the base's competes with, whatever the interchange (the subject in `ioi`), or None.
+        value: logit(base_label) - logit(rival) under the interchange, as the causal model has it, or None.
     """
 
     base: Prompt
@@ -96,6 +96,8 @@ class CounterfactualPair:
     target: str | None = None
     entities: frozenset[str] = frozenset()
     origin: str | None = field(default=None, compare=False)
+    rival: str | None = None
+    value: float | None = None
 
     @property
     def changed(self) -> bool:
@@ -195,14 +197,12 @@ class Site:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for artifacts."""
+        where, heads = self.source_positions, None if self.heads is None else list(self.heads)
+        read = dict(where) if isinstance(where, Mapping) else where
         return {
-            "layer": self.layer,
-            "component": self.component,
-            "positions": self.positions,
-            "source_positions": dict(where) if isinstance(where := self.source_positions, Mapping) else where,
-            "heads": None if self.heads is None else list(self.heads),
-            "side": self.side,
-        }
+            "layer": self.layer, "component": self.component, "positions": self.positions, "source_positions": read,
+            "heads": heads, "side": self.side,
+        }  # fmt: skip
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Site:

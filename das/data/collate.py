@@ -46,7 +46,11 @@ def collate(table: Mapping[str, Sequence[Any]], rows: Sequence[int], layout: Lay
     sources = {name: _tokens(table[f"source:{name}"], layout) for name in layout.sources}
     label, label_mask = pad(table["label"], 0)
     target = layout.target
-    with_choices = "choices" in table
+    choices = {
+        name: torch.tensor(table[name], dtype=torch.long)
+        for name in ("choices", "base_choice", "counterfactual_choice", "rival_choice")
+        if name in table
+    }
     return PairBatch(
         base=base,
         sources={name: tokens for name, (tokens, _) in sources.items()},
@@ -67,9 +71,7 @@ def collate(table: Mapping[str, Sequence[Any]], rows: Sequence[int], layout: Lay
         target_positions=None
         if target is None
         else _predicting(table[f"source_prompt:{target}"], sources[target][1], label_mask),
-        choices=torch.tensor(table["choices"], dtype=torch.long) if with_choices else None,
-        base_choice=torch.tensor(table["base_choice"]) if with_choices else None,
-        counterfactual_choice=torch.tensor(table["counterfactual_choice"]) if with_choices else None,
+        **choices,
     )
 
 

@@ -24,7 +24,7 @@ from das.types import Contrast, CounterfactualPair
 Item = CounterfactualPair | Contrast | WrittenContrast | Example
 
 _BOOLS = ("changed",)
-_SCALARS = ("base_prompt", "source_prompt", "base_choice", "counterfactual_choice")
+_SCALARS = ("base_prompt", "source_prompt", "base_choice", "counterfactual_choice", "rival_choice")
 
 
 @final

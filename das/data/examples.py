@@ -41,6 +41,16 @@ class Encoded:
         """The pair."""
         return self.example.pair
 
+    @property
+    def numbers(self) -> Mapping[str, float]:
+        """The example's, and the pair's own under "value"."""
+        return self.example.numbers if self.pair.value is None else {**self.example.numbers, "value": self.pair.value}
+
+
+def labels_of(pair: CounterfactualPair) -> tuple[str, ...]:
+    """The base's label, the counterfactual one and, if there is one, the rival."""
+    return pair.base_label, pair.counterfactual_label, *(() if pair.rival is None else (pair.rival,))
+
 
 #: What is wrong with one row rather than with all of them.
 ROW_ERRORS = (PositionError, LabelError, ContextLengthError)

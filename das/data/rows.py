@@ -8,8 +8,9 @@ Columns (indices count from a row's first real token; K is the number of label t
     write:I                         base positions written by placement I
     read:I:NAME                     source positions it reads: as many as written, or one in every row (broadcast)
     changed                         whether the interchange changes the label
-    row:NAME                        what an example says of its row, a number
+    row:NAME                        what an example says of its row, a number; row:value is the pair's own
     choices, base_choice, counterfactual_choice    only with a label set: its token ids, and indices into them
+    rival_choice                    only with a label set, and where pairs have rivals
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from das.data.encode import Encoder
-from das.data.examples import Encoded, Example, naming
+from das.data.examples import Encoded, Example, labels_of, naming
 from das.data.placing import Columns, Where, placed
 from das.data.tokenize import EncodedPrompt
 from das.errors import ConfigError, EmptySplitError, LabelError
@@ -65,14 +66,17 @@ def columns(encoded: Sequence[Encoded], sites: Sequence[Where], labels: tuple[st
     for name in encoded[0].sources:
         out[f"source:{name}"] = [list(e.sources[name].ids + e.label_ids[:-1]) for e in encoded]
         out[f"source_prompt:{name}"] = [len(e.sources[name]) for e in encoded]
-    for name in _agreed("numbers", [tuple(sorted(e.example.numbers)) for e in encoded]):
-        out[f"row:{name}"] = [float(e.example.numbers[name]) for e in encoded]
+    numbers = [e.numbers for e in encoded]
+    for name in _agreed("numbers", [tuple(sorted(one)) for one in numbers]):
+        out[f"row:{name}"] = [float(one[name]) for one in numbers]
     for number, where in enumerate(sites):
         out |= placed(encoded, number, where)
     if labels is not None:
         out["choices"] = [list(e.choices) for e in encoded]
-        choices = [_chosen(row, e.pair, labels) for row, e in enumerate(encoded)]
-        out["base_choice"], out["counterfactual_choice"] = map(list, zip(*choices, strict=True))
+        names = ["base", "counterfactual"]
+        names += ["rival"] if _agreed("kinds of labels", [e.pair.rival is not None for e in encoded]) else []
+        chosen = [_chosen(row, e.pair, labels) for row, e in enumerate(encoded)]
+        out |= {f"{name}_choice": [indices[i] for indices in chosen] for i, name in enumerate(names)}
     return out
 
 
@@ -94,14 +98,15 @@ def _choices(
     return out
 
 
-def _chosen(row: int, pair: CounterfactualPair, labels: tuple[str, ...]) -> tuple[int, int]:
+def _chosen(row: int, pair: CounterfactualPair, labels: tuple[str, ...]) -> list[int]:
+    """Indices of all labels of a pair."""
     with naming(row, pair):
-        for label in (pair.base_label, pair.counterfactual_label):
+        for label in labels_of(pair):
             if label not in labels:
                 raise LabelError(
                     f"label {label!r} is not in the label set", got=repr(labels), remedy="add it to the task's labels"
                 )
-    return labels.index(pair.base_label), labels.index(pair.counterfactual_label)
+    return [labels.index(label) for label in labels_of(pair)]
 
 
 def _agreed(what: str, values: Sequence[Any]) -> Any:

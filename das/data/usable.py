@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from das.data.encode import Encoder
-from das.data.examples import ROW_ERRORS, Example
+from das.data.examples import ROW_ERRORS, Example, labels_of
 from das.data.placing import Where
 from das.data.rows import columns, encode_examples
 from das.errors import InputError
@@ -39,7 +39,7 @@ def usable(examples: Sequence[Example], encoder: Encoder, sites: Sequence[Where]
     kept = list(examples)
     if labels is not None:
         kept = _sifted(kept, encoder, sites, labels, group, dropped, own=True)
-        used = {label for e in kept for label in (e.pair.base_label, e.pair.counterfactual_label)}
+        used = {label for e in kept for label in labels_of(e.pair)}
         labels = tuple(one for one in labels if one in used or _fits(kept, encoder, one))
     kept = _sifted(kept, encoder, sites, labels, group, dropped)
     return Usable(kept, labels, dict(dropped))
@@ -55,8 +55,7 @@ def _sifted(
         rows = examples[start : start + group]
         try:
             for e in rows:
-                mine = {e.pair.base_label, e.pair.counterfactual_label}
-                asked = tuple(sorted(mine & set(labels or ()))) if own else labels
+                asked = tuple(sorted({*labels_of(e.pair)} & {*(labels or ())})) if own else labels
                 columns(encode_examples([e], encoder, asked), sites, asked)
         except ROW_ERRORS as error:
             dropped[reason(error)] += group

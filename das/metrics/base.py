@@ -53,6 +53,17 @@ class Comparing(Protocol):
 
 
 @runtime_checkable
+class Valued(Protocol):
+    """A metric that looks at the causal model's value of every pair.
+
+    Attributes:
+        values: True.
+    """
+
+    values: bool
+
+
+@runtime_checkable
 class Ratio(Protocol):
     """A metric whose mean is reported in units of another mean: no row is divided by a number that may be near 0."""
 

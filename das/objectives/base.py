@@ -34,6 +34,7 @@ class Needs:
         runs: frozen runs whose logits it looks at.
         watch: sites whose activations in the intervened run it looks at.
         tokenwise: it is a mean over label tokens, each of which it looks at alone: a few can be done at a time.
+        values: every pair needs a causal model's value (`CounterfactualPair.value`).
 
     Raises:
         UnknownChoiceError: no such kind of data, or no such run.
@@ -43,6 +44,7 @@ class Needs:
     runs: frozenset[FrozenRun] = frozenset()
     watch: tuple[Site, ...] = ()
     tokenwise: bool = False
+    values: bool = False
 
     def __post_init__(self) -> None:
         if self.rows not in get_args(Rows):

@@ -47,7 +47,7 @@ class WeightedSum(Factored):
         self.terms, self.weights = dict(terms), dict(weights or {})
         runs = frozenset(run for t in terms.values() for run in t.needs.runs)
         watch = tuple(site for t in terms.values() for site in t.needs.watch)
-        self.needs = Needs(rows.pop(), runs, watch)
+        self.needs = Needs(rows.pop(), runs, watch, values=any(t.needs.values for t in terms.values()))
 
     def factors(self, batch: PairBatch) -> Float[Tensor, " batch"] | None:
         """Those of the term that has any."""

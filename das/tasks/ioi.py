@@ -2,21 +2,25 @@
 
     After Tim and Lily went to the park, Tim gave a kite to        (the next token is " Lily")
 
-Causal model, on the names A, B and C in order of mention, where C is one of A and B:
+Causal model (`das.tasks.ioi_model`), on the names A, B and C in order of mention, where C is one of A and B:
 
     output_position = 1 if C = A else 0        output_token = (A, B)[output_position]        answer = output_token
 
-One of the two variables is taken from a source, of one of four kinds; MIB's three reuse the base's names:
+One of the two variables is taken from a source, of one of five kinds; MIB's four reuse the base's names:
 
+    same                          the base itself                       same token, same position
     s1_io_flip                    A and B change places                 same token, other position
     s2_io_flip                    C is the other name                   other token, other position
     s1_io_flip_s2_io_flip         both                                  other token, same position
     random                        other names, object, place, template; both positions equally often
 
 Kinds are dealt out equally. Under s2_io_flip a source's own answer is that of either variable, so only `random` tells
-the position from the token. Splits share no name. MIB scores logit differences: `das.tasks.ioi_logits`. The names are
-the spans name_A, name_B, name_C, the last one the subject's second mention. A model that does it: "ioi_mini".
-Torch-free.
+the position from the token. Splits share no name. The names are the spans name_A, name_B, name_C, the last one the
+subject's second mention. A model that does it: "ioi_mini". Torch-free.
+
+The rival of a base's answer is its subject: `base_logit_difference` reports logit(IO) - logit(S), both the base's. MIB
+scores the distance from a linear model (`das.tasks.ioi_logits`): its `coefficients` give every pair the value that
+`logit_difference_error` reports the distance to, and that `readout_mse` trains towards.
 """
 
 from __future__ import annotations
@@ -27,29 +31,14 @@ from typing import Any
 
 from das.errors import ConfigError, UnknownChoiceError
 from das.tasks.base import check_count, check_split, deal, split_up, stream
-from das.tasks.causal import CausalModel
-from das.tasks.ioi_words import FIELDS, Words
+from das.tasks.ioi_logits import LogitDifference, signs
+from das.tasks.ioi_model import CAUSAL_MODEL, FLIPS, VARIABLES, Names, flipped, named
+from das.tasks.ioi_words import Words
 from das.tasks.render import render
 from das.tasks.sources import check_variables
 from das.types import SOURCE, CounterfactualPair, Prompt, SpanFinder
 
-VARIABLES = ("output_token", "output_position")
-KINDS = ("s1_io_flip", "s2_io_flip", "s1_io_flip_s2_io_flip", "random")
-
-CAUSAL_MODEL = CausalModel(
-    parents={
-        **dict.fromkeys(FIELDS[:3], ()),
-        "output_position": ("name_A", "name_C"),
-        "output_token": ("name_A", "name_B", "output_position"),
-        "answer": ("output_token",),
-    },
-    mechanisms={
-        "output_position": lambda a, c: int(c == a),
-        "output_token": lambda a, b, position: (a, b)[position],
-        "answer": lambda token: f" {token}",
-    },
-)
-Names = dict[str, str]
+KINDS = (*FLIPS, "random")
 
 
 class IOI:
@@ -60,6 +49,7 @@ class IOI:
         kinds: of sources.
         names_per_split: names in each split, at least four where it is used.
         path: folder with MIB's files; this project's own words by default.
+        coefficients: of the linear model of logit differences: constant, token, position; None gives pairs no value.
     """
 
     name = "ioi"
@@ -68,9 +58,10 @@ class IOI:
     def __init__(
         self,
         variables: Sequence[str] = ("output_token",),
-        kinds: Sequence[str] = KINDS,
+        kinds: Sequence[str] = KINDS[1:],
         names_per_split: Mapping[str, int] | None = None,
         path: str | None = None,
+        coefficients: Sequence[float] | None = None,
     ) -> None:
         check_variables(self.name, variables, [[v] for v in VARIABLES])
         sizes = {"train": 59, "val": 16, "test": 24} if names_per_split is None else dict(names_per_split)
@@ -86,6 +77,12 @@ class IOI:
                 got=f"{len(kinds)} kinds of sources, {len(words.names)} names, {sizes} of them per split",
                 remedy="give at least one kind, and as many names as the splits hold together",
             )
+        self.logit_difference = None if coefficients is None else LogitDifference.of(coefficients)
+        if self.logit_difference is not None and "random" in kinds:
+            raise ConfigError(
+                "MIB's linear model is about sources with the base's names, which those of kind random do not have",
+                got=f"coefficients, and kinds {list(kinds)}", remedy=f"give some of kinds={list(FLIPS)}",
+            )  # fmt: skip
         self.variables, self.kinds, self._words = tuple(variables), tuple(kinds), words
         self.labels: tuple[str, ...] = tuple(f" {name}" for name in words.names)
         self._names = split_up(words.names, sizes, "ioi/names")
@@ -94,9 +91,9 @@ class IOI:
     def floors(self) -> Mapping[str, float]:
         """What giving the base's or the source's own answer scores."""
         token = self.variables[0] == "output_token"
-        same = {"s1_io_flip": 1.0} if token else {"s1_io_flip_s2_io_flip": 1.0, "random": 0.5}
+        kept = {"s1_io_flip": 1.0} if token else {"s1_io_flip_s2_io_flip": 1.0, "random": 0.5}
         copied = dict.fromkeys(KINDS, 1.0) if token else {"s2_io_flip": 1.0}
-        scored = {"base": same, SOURCE: copied}
+        scored = {"base": kept | {"same": 1.0}, SOURCE: copied | {"same": 1.0}}
         return {who: sum(right.get(k, 0.0) for k in self.kinds) / len(self.kinds) for who, right in scored.items()}
 
     def entities(self, split: str) -> frozenset[str]:
@@ -111,15 +108,17 @@ class IOI:
 
     def _pair(self, split: str, kind: str, own: int, other: int, rng: random.Random) -> CounterfactualPair:
         a, b, c, d = rng.sample(self._pool(split), 4)
-        base, setting = _names(a, b, own), self._setting(rng)
+        base, setting = named(a, b, own), self._setting(rng)
         if kind == "random":
-            source, told = _names(c, d, other), self._setting(rng)
+            source, told = named(c, d, other), self._setting(rng)
         else:
             source, told = flipped(base, kind), setting
         forced = CAUSAL_MODEL.interchange(base, {self.variables[0]: source})
+        linear = self.logit_difference
         return CounterfactualPair(
             _prompt(base, setting), {SOURCE: _prompt(source, told)}, str(CAUSAL_MODEL.run(base)["answer"]),
-            str(forced["answer"]), entities=frozenset((*base.values(), *source.values())),
+            str(forced["answer"]), entities=frozenset((*base.values(), *source.values())), rival=f" {base['name_C']}",
+            value=None if linear is None else linear(*signs(base, source, self.variables)),
         )  # fmt: skip
 
     def _setting(self, rng: random.Random) -> tuple[str, Names]:
@@ -132,27 +131,6 @@ class IOI:
         pool = self._names.get(split, ())
         check_count(self.name, split, "names", len(pool), 4)
         return pool
-
-
-def flipped(base: Mapping[str, str], kind: str) -> Names:
-    """The names of a source that reuses the base's.
-
-    Raises:
-        UnknownChoiceError: no such kind, or "random".
-    """
-    a, b, c = (base[name] for name in FIELDS[:3])
-    found = {
-        "s1_io_flip": (b, a, c), "s2_io_flip": (a, b, b if c == a else a),
-        "s1_io_flip_s2_io_flip": (b, a, b if c == a else a),
-    }  # fmt: skip
-    if kind not in found:
-        raise UnknownChoiceError("flip of ioi", kind, found)
-    return dict(zip(FIELDS[:3], found[kind], strict=True))
-
-
-def _names(a: str, b: str, position: int) -> Names:
-    """Names whose indirect object is at a position."""
-    return {"name_A": a, "name_B": b, "name_C": (b, a)[position]}
 
 
 def _prompt(names: Names, setting: tuple[str, Mapping[str, Any]]) -> Prompt:

@@ -5,17 +5,18 @@ Equation   logit(IO) - logit(S) = constant + token t + position p, IO and S thos
 Units      logits; MIB scores an interchange by its mean squared error
 Raises     InputError where the source's token is a third name, or where counterfactuals do not tell t and p apart
 
-Without an interchange t = p = 1. To fit it, patch what carries both variables in full, with sources of each flip and
-with the base itself as the source, and give the differences measured.
+Without an interchange t = p = 1. To fit it, what carries both variables is patched in full, with sources of each flip
+and with the base itself as the source: `das.patching.logit_differences` measures that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from das.errors import InputError
-from das.tasks.ioi import CAUSAL_MODEL, VARIABLES
+from das.errors import ConfigError, InputError
+from das.tasks.ioi_model import CAUSAL_MODEL, NAMED, VARIABLES
+from das.types import SOURCE, CounterfactualPair
 
 #: t and p of one interchange, and the logit difference measured under it.
 Measured = tuple[int, int, float]
@@ -28,6 +29,21 @@ class LogitDifference:
     constant: float
     token: float
     position: float
+
+    @classmethod
+    def of(cls, coefficients: Sequence[float]) -> LogitDifference:
+        """From a list.
+
+        Raises:
+            ConfigError: not three numbers.
+        """
+        try:
+            constant, token, position = map(float, coefficients)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(
+                "the linear model has three coefficients", got=coefficients, remedy="give [constant, token, position]"
+            ) from error
+        return cls(constant, token, position)
 
     def __call__(self, t: int, p: int) -> float:
         """The logit difference."""
@@ -61,6 +77,12 @@ def signs(
         )  # fmt: skip
     t, p = (1 if v not in variables or own[v] == other[v] else -1 for v in VARIABLES)
     return t, p
+
+
+def signs_of(pair: CounterfactualPair, variables: Collection[str] = VARIABLES) -> tuple[int, int]:
+    """The same of a pair of the task, whose names are its prompts' spans."""
+    base, source = ({n: p.text[slice(*p.spans[n][0])] for n in NAMED} for p in (pair.base, pair.sources[SOURCE]))
+    return signs(base, source, variables)
 
 
 def fitted(rows: Iterable[Measured]) -> LogitDifference:

@@ -9,6 +9,7 @@ from typing import Any
 
 from pytorch_lightning.callbacks import Callback
 
+from das.batch import no_values
 from das.data.dataset import PairDataset
 from das.errors import CapabilityError
 from das.interventions.sets import InterventionSet
@@ -81,8 +82,11 @@ def check_trainable(interventions: InterventionSet, needs: Needs, data: PairData
     """Refuse data whose rows want opposite things of what looks the same to the interventions.
 
     Raises:
-        CapabilityError: interchange pairs without a source, or both directions of preferences without a factor.
+        CapabilityError: interchange pairs without a source, both directions of preferences without a factor, or pairs
+            without the value that they are trained towards.
     """
+    if needs.values and any(pair.value is None for pair in data.pairs):
+        raise no_values("this objective")
     names = ", ".join(dict.fromkeys(x.name for x in interventions))
     changed = set(data.table["changed"])
     if needs.rows == "pairs" and not interventions.sources and len(changed) == 2:

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from das.batch import no_values
 from das.data.dataset import PairDataset
 from das.data.positions import parse_positions
 from das.errors import CapabilityError, PositionError
 from das.interventions.sets import InterventionSet
-from das.metrics.base import Comparing, Metric, runs_of
+from das.metrics.base import Comparing, Metric, Valued, runs_of
 from das.metrics.iia import IIA
 from das.metrics.iia_full_vocab import IIAFullVocab
 from das.training.controls.base import Subject
@@ -111,6 +112,8 @@ def measure(
 
 def _check_metrics(metrics: Mapping[str, Metric], test: PairDataset) -> None:
     for name, metric in metrics.items():
+        if isinstance(metric, Valued) and any(pair.value is None for pair in test.pairs):
+            raise no_values(f"metric {name!r}")
         needy = isinstance(metric, Comparing) and "target" in metric.runs
         if needy and any(pair.target is None for pair in test.pairs):
             raise CapabilityError(

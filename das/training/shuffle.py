@@ -40,9 +40,7 @@ def _cycle(n: int, seed: int) -> list[int]:
 
 def _with_label(pair: CounterfactualPair, other: CounterfactualPair) -> CounterfactualPair:
     entities = pair.entities | other.entities
+    mixed = replace(pair, counterfactual_label=other.counterfactual_label, value=other.value, entities=entities)
     if other.target is None:
-        return replace(pair, counterfactual_label=other.counterfactual_label, entities=entities)
-    return replace(
-        pair, counterfactual_label=other.counterfactual_label, entities=entities,
-        sources={**pair.sources, "target": other.sources[other.target]}, target="target",
-    )  # fmt: skip
+        return mixed
+    return replace(mixed, sources={**pair.sources, "target": other.sources[other.target]}, target="target")

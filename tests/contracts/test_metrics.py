@@ -21,6 +21,7 @@ from tests.contracts.groups import made, names
 from tests.contracts.test_objectives import VOCAB, batch_of, logits
 
 METRICS = names("metric")
+SURE = 1e4
 
 
 def batch(rows: int = 8) -> PairBatch:
@@ -30,12 +31,13 @@ def batch(rows: int = 8) -> PairBatch:
     right = torch.randint(0, 3, (rows,), generator=generator)
     label = choices.gather(1, right[:, None])
     more = {"choices": choices, "counterfactual_choice": right, "base_choice": (right + 1) % 3, "label_ids": label}
+    more |= {"rival_choice": right, "per_row": {"value": torch.full((rows,), -SURE)}}
     return PairBatch(**{**vars(plain), **more, "changed": torch.arange(rows) % 3 > 0})
 
 
 def take(b: PairBatch, rows: list[int]) -> PairBatch:
     fields = {k: v[rows] if isinstance(v, torch.Tensor) else v for k, v in vars(b).items()}
-    return PairBatch(**fields)
+    return PairBatch(**{**fields, "per_row": {k: v[rows] for k, v in b.per_row.items()}})
 
 
 def ran(x: torch.Tensor, rows: list[int] | None = None) -> Outputs:
@@ -47,7 +49,7 @@ def ran(x: torch.Tensor, rows: list[int] | None = None) -> Outputs:
 
 
 def sure_of(b: PairBatch) -> torch.Tensor:
-    return 1e4 * torch.nn.functional.one_hot(b.label_ids, VOCAB).float()
+    return SURE * torch.nn.functional.one_hot(b.label_ids, VOCAB).float()
 
 
 @pytest.mark.parametrize("name", METRICS)

@@ -238,7 +238,11 @@ def test_readout_mse_to_the_target_run_or_to_given_values():
     given = torch.linspace(-1, 1, ROWS)
     errors = [(readout(NOW, batch, row) - float(given[row])) ** 2 for row in range(ROWS)]
     with_values = replace(batch, per_row={"value": given})
-    assert float(ReadoutMSE()(Outputs(NOW), with_values).total) == pytest.approx(fmean(errors), rel=1e-5)
+    assert float(ReadoutMSE("value")(Outputs(NOW), with_values).total) == pytest.approx(fmean(errors), rel=1e-5)
+    with pytest.raises(CapabilityError, match=r"task\.coefficients"):
+        ReadoutMSE("value")(Outputs(NOW), batch)
+    with pytest.raises(UnknownChoiceError, match="target, value"):
+        ReadoutMSE("values")
 
 
 def test_data_or_runs_that_do_not_exist(monkeypatch):

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from das.errors import ConfigError, EmptySplitError, InputError, UnknownChoiceError
 from das.tasks.base import Floored
-from das.tasks.ioi import IOI, KINDS, VARIABLES, flipped
-from das.tasks.ioi_logits import GPT2, LogitDifference, fitted, signs
+from das.tasks.ioi import IOI, KINDS
+from das.tasks.ioi_logits import GPT2, LogitDifference, fitted, signs, signs_of
+from das.tasks.ioi_model import FLIPS, VARIABLES, flipped
 from das.tasks.ioi_words import FIELDS, NAMES, Words
 from das.types import Prompt
 
@@ -69,12 +70,22 @@ def test_names_are_99_and_a_prompt_mentions_them_where_its_spans_say():
 
 def test_the_linear_model_of_mib():
     base = {"name_A": "Tim", "name_B": "Lily", "name_C": "Tim"}
-    expected = {"s1_io_flip": (1, -1), "s2_io_flip": (-1, -1), "s1_io_flip_s2_io_flip": (-1, 1)}
-    assert {kind: signs(base, flipped(base, kind)) for kind in expected} == expected and signs(base, base) == (1, 1)
+    expected = {"same": (1, 1), "s1_io_flip": (1, -1), "s2_io_flip": (-1, -1), "s1_io_flip_s2_io_flip": (-1, 1)}
+    assert {kind: signs(base, flipped(base, kind)) for kind in FLIPS} == expected
     assert signs(base, flipped(base, "s2_io_flip"), ["output_token"]) == (-1, 1)
     assert GPT2(1, 1) == pytest.approx(3.16) and GPT2(-1, -1) == pytest.approx(-2.57)
     with pytest.raises(InputError, match="Sam"):
         signs(base, {"name_A": "Sam", "name_B": "Lily", "name_C": "Lily"})
+
+
+@pytest.mark.parametrize("variable", VARIABLES)
+def test_coefficients_give_every_pair_the_logit_difference_of_its_interchange(variable):
+    pairs = IOI((variable,), FLIPS, coefficients=(0.295, 0.63, 2.235)).pairs("train", 32, 0)
+    for pair in pairs:
+        assert pair.rival == f" {read(pair.base)[2]}" and pair.rival != pair.base_label
+        assert pair.value == GPT2(*signs_of(pair, [variable]))
+    assert {signs_of(pair) for pair in pairs} == {(1, 1), (1, -1), (-1, -1), (-1, 1)}
+    assert {pair.value for pair in IOI((variable,)).pairs("train", 8, 0)} == {None}
 
 
 @given(st.tuples(*[st.floats(-5, 5)] * 3), st.integers(0, 100))
@@ -136,5 +147,9 @@ def test_arguments_that_do_not_fit_are_typed_errors():
         IOI(kinds=("s3",))
     with pytest.raises(ConfigError, match="names"):
         IOI(names_per_split={"train": 90, "test": 10})
+    with pytest.raises(ConfigError, match="three coefficients"):
+        IOI(kinds=FLIPS, coefficients=(1.0, 2.0))
+    with pytest.raises(ConfigError, match="random"):
+        IOI(coefficients=(1.0, 2.0, 3.0))
     with pytest.raises(UnknownChoiceError, match="flip"):
         flipped({"name_A": "a", "name_B": "b", "name_C": "a"}, "random")

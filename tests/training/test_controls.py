@@ -189,6 +189,16 @@ def test_shuffling_takes_every_label_from_another_pair(problem):
         assert sorted(labels[0]) == sorted(labels[1]) and labels[0] != labels[1]
 
 
+def test_shuffling_takes_a_causal_model_s_value_with_the_label(problem):
+    """What a regression is trained towards is dealt out like an answer; it would else know what to do."""
+    placed = recipe().place(problem)
+    pairs = [replace(pair, value=float(row)) for row, pair in enumerate(problem.task.pairs("train", 16, 0))]
+    mixed = shuffled(problem, problem.pairs(pairs, placed, problem.task.labels), placed, 0)
+    values = mixed.collate(range(16)).per_row["value"].long().tolist()
+    assert sorted(values) == list(range(16)) and all(value != row for row, value in enumerate(values))
+    assert [pairs[value].counterfactual_label for value in values] == [p.counterfactual_label for p in mixed.pairs]
+
+
 def test_no_intervention_is_the_model(problem):
     [nothing] = control("no_intervention").make(subject(problem))
     placed = interchange_of(recipe().place(problem))
