@@ -62,7 +62,8 @@ def _run(cfg: Config, grid: Grid, begun: Begun) -> tuple[Sweep, dict[str, Any], 
     draw(swept, folder / PICTURE)
     saved = swept.fit.subspace.save(folder / SUBSPACE, overwrite=True)
     best = {f"sweep/best/{key}": swept.best[key] for key in ("layer", "positions", "text", "rank", "seed")}
-    measured = {**swept.fit.metrics, **best, "sweep/cells": len(swept.rows), "sweep/select": swept.select}
+    dropped = {f"sweep/dropped/{split}/{why}": n for split, each in swept.dropped.items() for why, n in each.items()}
+    measured = {**swept.fit.metrics, **best, **dropped, "sweep/cells": len(swept.rows), "sweep/select": swept.select}
     write_json(folder / METRICS, measured)
     record(begun.logger, measured, saved, ())
     return swept, measured, parts

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Sequence
 from copy import copy
 from typing import Any, final
@@ -13,12 +14,12 @@ from datasets import Dataset, Features, List, Value
 from das.batch import PairBatch
 from das.data.collate import Layout, collate
 from das.data.encode import Encoder
-from das.data.examples import ROW_ERRORS, Example
+from das.data.examples import ROW_ERRORS, Encoded, Example
 from das.data.placing import Columns, Where
 from das.data.responses import WrittenContrast, from_texts
 from das.data.rows import columns, encode_examples
-from das.data.usable import Usable, usable
-from das.errors import ConfigError, UnknownChoiceError
+from das.data.usable import Usable, placeable, usable
+from das.errors import ConfigError, PositionError, UnknownChoiceError
 from das.types import Contrast, CounterfactualPair
 
 Item = CounterfactualPair | Contrast | WrittenContrast | Example
@@ -47,6 +48,7 @@ class PairDataset:
         pairs: the pairs, in row order.
         group: rows that belong together: 1, or 2 for contrasts.
         labels: the label set; if not strict, without labels that only rows which were left out have.
+        strict: whether a row that cannot be used is an error.
         dropped: kind of error -> rows left out.
 
     Raises:
@@ -68,6 +70,7 @@ class PairDataset:
     ) -> None:
         if padding_side not in ("left", "right"):
             raise UnknownChoiceError("padding side", padding_side, ("left", "right"))
+        self.strict = strict
         examples, grouped = _examples(items, encoder)
         self.group = max(group, grouped)
         assert len(examples) % self.group == 0, "a group is not complete"
@@ -80,24 +83,60 @@ class PairDataset:
             self._fill(usable(examples, encoder, _places(sites), labels, self.group), encoder, sites)
 
     def at(self, sites: Sequence[Where | tuple[Any, ...]]) -> PairDataset:
-        """The same rows with other positions; nothing is tokenized again.
+        """The same rows under the same numbers, with other positions; nothing is tokenized again.
+
+        No row is left out, whatever `strict` is: recordings know rows by their numbers, and what is compared across
+        positions must be the same rows. `having` leaves rows out, before anything is recorded.
 
         Raises:
             PositionError: naming the row and the prompt.
         """
         moved = copy(self)
-        moved._place(sites)
+        try:
+            moved._place(sites)
+        except PositionError as error:
+            if self.strict:
+                raise
+            remedy = "choose positions that all rows have, or first leave out those that do not: PairDataset.having"
+            raise PositionError(error.what, got=error.got, remedy=remedy) from error
         return moved
 
+    def having(self, sites: Sequence[Where | tuple[Any, ...]]) -> PairDataset:
+        """The rows that have other positions as well; these are numbered anew and keep the positions they are at.
+
+        Rows that do not are an error if the dataset is strict; else they are left out with their group, counted in
+        `dropped` and logged.
+
+        Raises:
+            PositionError: if strict, naming the row and the prompt.
+            EmptySplitError: if not strict, and no row is left.
+        """
+        try:
+            self.at(sites)
+        except PositionError:
+            if self.strict:
+                raise
+        else:
+            return self
+        found, dropped = copy(self), Counter(self.dropped)
+        kept = placeable(self.encoded, _places(sites), self.group, dropped)
+        found.dropped = dict(dropped)
+        found._keep(kept)
+        found._place(self._sites)
+        return found
+
     def _fill(self, found: Usable, encoder: Encoder, sites: Sequence[Where | tuple[Any, ...]]) -> None:
-        self.encoded = encode_examples(found.examples, encoder, found.labels)
-        self.examples = tuple(found.examples)
-        self.pairs = tuple(e.pair for e in found.examples)
         self.labels, self.dropped = found.labels, found.dropped
+        self._keep(encode_examples(found.examples, encoder, found.labels))
         self._place(sites)
 
+    def _keep(self, encoded: Sequence[Encoded]) -> None:
+        self.encoded = list(encoded)
+        self.examples = tuple(e.example for e in encoded)
+        self.pairs = tuple(e.pair for e in encoded)
+
     def _place(self, sites: Sequence[Where | tuple[Any, ...]]) -> None:
-        places = _places(sites)
+        self._sites = places = _places(sites)
         self.table = _arrow(columns(self.encoded, places, self.labels))
         reads = tuple(tuple(place.reads) for place in places)
         sources, target = tuple(self.encoded[0].sources), self.pairs[0].target

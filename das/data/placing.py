@@ -9,6 +9,8 @@ from das.data.align import Groups, align, is_broadcast
 from das.data.examples import Encoded, naming
 from das.data.positions import PositionSpec, parse_positions, resolve
 from das.errors import ConfigError, InputError
+from das.interventions.sets import InterventionSet
+from das.types import Site
 
 Columns = dict[str, list[Any]]
 
@@ -23,6 +25,20 @@ class Where(NamedTuple):
     reads: Mapping[str, str | PositionSpec]
     aligned: bool = True
     free: Collection[str] = ()
+
+    def at(self, positions: str) -> Where:
+        """The same at other positions, written and read; sources in `free` are read where they were."""
+        reads = {name: read if name in self.free else positions for name, read in self.reads.items()}
+        return self._replace(write=positions, reads=reads)
+
+
+def where_of(interventions: InterventionSet, watch: Sequence[Site] = ()) -> list[Where]:
+    """What placements write and read, and watched sites, in the order of a batch's positions."""
+    written = [
+        Where(p.write.positions, {n: r.positions for n, r in p.reads.items()}, x.edit.aligned, x.seen)
+        for p, x in zip(interventions.placements, interventions, strict=True)
+    ]
+    return written + [Where(site.positions, {}) for site in watch]
 
 
 def placed(encoded: Sequence[Encoded], number: int, where: Where) -> Columns:

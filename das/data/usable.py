@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, TypeVar
 
 from das.data.encode import Encoder
-from das.data.examples import ROW_ERRORS, Example, labels_of
-from das.data.placing import Where
+from das.data.examples import ROW_ERRORS, Encoded, Example, labels_of
+from das.data.placing import Where, placed
 from das.data.rows import columns, encode_examples
 from das.errors import InputError
 from das.tasks.sieve import nothing_left, reason
 
 log = logging.getLogger("das.data")
+T = TypeVar("T")
 Labels = tuple[str, ...] | None
 
 
@@ -45,26 +47,56 @@ def usable(examples: Sequence[Example], encoder: Encoder, sites: Sequence[Where]
     return Usable(kept, labels, dict(dropped))
 
 
+def placeable(encoded: Sequence[Encoded], sites: Sequence[Where], group: int, dropped: Counter[str]) -> list[Encoded]:
+    """The groups all of whose rows have these positions; what is left out is counted in `dropped`.
+
+    Raises:
+        EmptySplitError: nothing is left.
+    """
+
+    def place(e: Encoded) -> None:
+        for number, where in enumerate(sites):
+            placed([e], number, where)
+
+    return _groups(encoded, group, place, dropped)
+
+
 def _sifted(
     examples: Sequence[Example], encoder: Encoder, sites: Sequence[Where], labels: Labels, group: int,
     dropped: Counter[str], own: bool = False,
 ) -> list[Example]:  # fmt: skip
     """The groups all of whose rows can be encoded; `own` looks at each row's own labels instead of all."""
-    kept: list[Example] = []
-    for start in range(0, len(examples), group):
-        rows = examples[start : start + group]
-        try:
-            for e in rows:
-                asked = tuple(sorted({*labels_of(e.pair)} & {*(labels or ())})) if own else labels
-                columns(encode_examples([e], encoder, asked), sites, asked)
-        except ROW_ERRORS as error:
-            dropped[reason(error)] += group
-            log.warning("left out: %s", error)
+
+    def encode(e: Example) -> None:
+        asked = tuple(sorted({*labels_of(e.pair)} & {*(labels or ())})) if own else labels
+        columns(encode_examples([e], encoder, asked), sites, asked)
+
+    return _groups(examples, group, encode, dropped)
+
+
+def _groups(rows_of: Sequence[T], group: int, attempt: Callable[[T], None], dropped: Counter[str]) -> list[T]:
+    """The groups of whose rows none makes `attempt` fail."""
+    kept: list[T] = []
+    for start in range(0, len(rows_of), group):
+        rows = rows_of[start : start + group]
+        for number, row in enumerate(rows, start):
+            if (error := _failure(attempt, row)) is not None:
+                dropped[reason(error)] += group
+                log.warning("left out: %s", re.sub(r"^row 0\b", f"row {number}", str(error)))  # it was tried alone
+                break
         else:
             kept += rows
     if not kept:
         raise nothing_left("this split", dropped)
     return kept
+
+
+def _failure(attempt: Callable[[T], None], row: T) -> InputError | None:
+    try:
+        attempt(row)
+    except ROW_ERRORS as error:
+        return error
+    return None
 
 
 def _fits(examples: Sequence[Example], encoder: Encoder, label: str) -> bool:

@@ -1,8 +1,10 @@
 """The cells of a sweep: placed, trained, measured on validation pairs, beside their controls.
 
-One recording of the training pairs and one of the validation pairs serve all cells. Beside each cell stand the swap of
-the whole activation there (activation patching: no subspace of the site can do better by much) and a random subspace
-of equal rank.
+One recording of the training pairs and one of the validation pairs serve all cells, so all are about the same rows:
+those that have every position of the map. With data.strict=false the others are left out of every cell alike and
+counted; otherwise they are an error, before anything is recorded. Beside each cell stand the swap of the whole
+activation there (activation patching: no subspace of the site can do better by much) and a random subspace of equal
+rank.
 """
 
 from __future__ import annotations
@@ -20,10 +22,12 @@ from typing import Any, final
 from rich.progress import Progress
 
 from das.data.dataset import PairDataset
+from das.data.placing import where_of
+from das.data.tokenize import EncodedPrompt
 from das.engine.engine import Engine
 from das.engine.recording import Recording
 from das.engine.tiers import Prepared
-from das.errors import CapabilityError, ConfigError, EngineError
+from das.errors import CapabilityError, EngineError
 from das.interventions.sets import InterventionSet, Placement
 from das.methods.full_vector import full_vector
 from das.metrics.base import Metric, runs_of
@@ -64,7 +68,7 @@ class Cells:
         self.val = problem.dataset("val", swapped)
         if placed.learned:
             check_trainable(placed, self.needs, self.train)
-        self.columns = self._columns(grid)
+        self.columns = self._columns(grid, placed, swapped)
         self.cells = list(grid.cells(layers, self.columns))
         at = [replace(site, layer=layer, positions="last", source_positions=None) for layer in layers]
         for where in at:
@@ -156,19 +160,23 @@ class Cells:
             log.info("every site reads the data for itself: %s", error)
             return None
 
-    def _columns(self, grid: Grid) -> list[Column]:
-        tokenizer = self.problem.tokenizer
-        decode: Callable[[int], str] = lambda token: str(tokenizer.decode([token]))  # noqa: E731
-        prompts = [p for data in (self.train, self.val) for e in data.encoded for p in (e.base, *e.sources.values())]
+    def _columns(self, grid: Grid, placed: InterventionSet, swapped: InterventionSet) -> list[Column]:
+        """The columns, with training and validation rows that have all of them."""
+        decode: Callable[[int], str] = lambda token: str(self.problem.tokenizer.decode([token]))  # noqa: E731
         if isinstance(grid.positions, str):
-            return all_columns(prompts, decode)
-        found = described(grid.positions, prompts, decode)
-        if missing := sorted(set(grid.positions) - {c.positions for c in found}):
-            raise ConfigError(
-                "some prompts do not have these positions", got=", ".join(missing),
-                remedy="see `das show`, or use grid.positions=all",
-            )  # fmt: skip
-        return found
+            columns = all_columns(self._prompts(), decode)
+            self._keep([column.positions for column in columns], placed, swapped)
+            return columns
+        self._keep(grid.positions, placed, swapped)
+        return described(grid.positions, self._prompts(), decode)
+
+    def _keep(self, positions: Sequence[str], placed: InterventionSet, swapped: InterventionSet) -> None:
+        self.train = self.train.having([where.at(p) for p in positions for where in where_of(placed)])
+        self.val = self.val.having([where.at(p) for p in positions for where in where_of(swapped)])
+        self.problem.dropped |= {"train": self.train.dropped, "val": self.val.dropped}
+
+    def _prompts(self) -> list[EncodedPrompt]:
+        return [p for data in (self.train, self.val) for e in data.encoded for p in (e.base, *e.sources.values())]
 
 
 def _finished(file: Path) -> dict[Any, Row]:

@@ -39,13 +39,17 @@ class Sweep:
             (also under "full_vector/" and "random_subspace/"), train/steps, train/seconds.
         select: the metric that the best cell was picked by.
         best: that cell's row.
-        fit: the method fitted again at the best site, measured on the test split beside all controls.
+        fit: the method fitted again at the best site, measured on the test split beside all controls. It is a run of
+            its own: with data.strict=false it is about all rows that have this one site.
+        dropped: split (or "file") -> kind of error -> rows that no cell is about: they lack a position of the map, or
+            cannot be used at all.
     """
 
     rows: Sequence[Row]
     select: str
     best: Row
     fit: Fit
+    dropped: Mapping[str, Mapping[str, int]]
 
     def __repr__(self) -> str:
         return f"Sweep({len(self.rows)} cells, best {self.best['positions']} at layer {self.best['layer']})"
@@ -97,7 +101,7 @@ def sweep(
         model, task, chosen.method, chosen.sites, objective=recipe.objective, settings=final, tokenizer=tokenizer,
         metrics=metrics, run_dir=where, notes=told,
     )  # fmt: skip
-    return Sweep(rows, select, best, fitted)
+    return Sweep(rows, select, best, fitted, problem.dropped)
 
 
 def _best(rows: Sequence[Row], select: str) -> Row:

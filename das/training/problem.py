@@ -11,7 +11,7 @@ import torch
 from das.data.dataset import PairDataset
 from das.data.encode import Encoder
 from das.data.examples import ROW_ERRORS
-from das.data.placing import Where
+from das.data.placing import where_of
 from das.data.responses import WrittenContrast, write_responses
 from das.data.tokenize import Tokenizer
 from das.engine.engine import Engine
@@ -184,7 +184,7 @@ class Problem:
     @staticmethod
     def moved(data: PairDataset, interventions: InterventionSet, watch: Sequence[Site] = ()) -> PairDataset:
         """The same rows with positions for other interventions; nothing is tokenized again."""
-        return data.at(_where(interventions, watch))
+        return data.at(where_of(interventions, watch))
 
     def pairs(
         self,
@@ -195,17 +195,9 @@ class Problem:
         watch: Sequence[Site] = (),
     ) -> PairDataset:
         """Pairs, contrasts or examples as a dataset with positions for the interventions' and the watched sites."""
-        where = _where(interventions, watch)
+        where = where_of(interventions, watch)
         side, strict = self.data.padding_side, self.data.strict
         return PairDataset(items, self.encoder, where, labels=labels, padding_side=side, group=group, strict=strict)
-
-
-def _where(interventions: InterventionSet, watch: Sequence[Site]) -> list[Where]:
-    written = [
-        Where(p.write.positions, {n: r.positions for n, r in p.reads.items()}, x.edit.aligned, x.seen)
-        for p, x in zip(interventions.placements, interventions, strict=True)
-    ]
-    return written + [Where(site.positions, {}) for site in watch]
 
 
 def _check(model: Any, task: Any) -> None:

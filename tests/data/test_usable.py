@@ -13,6 +13,7 @@ from das.types import Contrast, CounterfactualPair, Prompt
 
 LABELS = (" he", " she", " xylophones")
 SPAN = ("span:name", {"source": "span:name"})
+LAST = ("last", {"source": "last"})
 
 
 def pair(base: str, source: str, base_label: str = " he", label: str = " she") -> CounterfactualPair:
@@ -55,6 +56,42 @@ def test_errors_name_the_file_and_the_way_out(tokenizer) -> None:
     with pytest.raises(LabelError, match=r"^mine\.csv, row 7: label ' they' is not in the label set"):
         PairDataset([replace(BAD["no label of the set"][0], origin="mine.csv, row 7")], Encoder(tokenizer), [SPAN],
                     labels=LABELS[:2])  # fmt: skip
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_moving_keeps_every_row_under_its_number_or_says_so(strict, tokenizer) -> None:
+    """Recordings know rows by their numbers: leaving one out while moving would compare others than were recorded."""
+    rows = [GOOD[0], replace(BAD["no span"][0], origin="mine.csv, row 7"), *GOOD[1:]]
+    data = PairDataset(rows, Encoder(tokenizer), [LAST], labels=LABELS[:2], strict=strict)
+    assert data.pairs == tuple(rows) and data.at([("first", {"source": "first"})]).pairs == tuple(rows)
+    way_out = "data.strict=false" if strict else "PairDataset.having"
+    with pytest.raises(PositionError, match=rf"^mine\.csv, row 7: .*no span 'name'.*{way_out}"):
+        data.at([SPAN])
+
+
+def test_rows_that_have_other_positions_too(tokenizer) -> None:
+    rows = [GOOD[0], replace(BAD["no span"][0], origin="mine.csv, row 7"), *GOOD[1:]]
+    strict, loose, clean = (
+        PairDataset(given, Encoder(tokenizer), [LAST], labels=LABELS[:2], strict=how)
+        for given, how in ((rows, True), (rows, False), (GOOD, True))
+    )
+    with pytest.raises(PositionError, match=r"^mine\.csv, row 7"):
+        strict.having([LAST, SPAN])
+    kept = loose.having([LAST, SPAN])
+    assert kept.pairs == tuple(GOOD) and kept.dropped == {"position": 1} and loose.dropped == {}
+    assert kept.fingerprint == clean.fingerprint, "numbered anew, and still at its own positions"
+    assert kept.at([SPAN]).fingerprint == clean.at([SPAN]).fingerprint
+    assert kept.having([SPAN]) is kept
+    with pytest.raises(EmptySplitError, match="4 rows for their position"):
+        kept.having([("index:40", {"source": "last"})])
+
+
+def test_both_rows_of_a_contrast_go_together_when_one_lacks_a_position(tokenizer) -> None:
+    good = Contrast(Prompt.from_marked("[[Tim]] saw", "name"), Prompt.from_marked("[[Sue]] saw", "name"), " he", " she")
+    data = PairDataset([good, replace(good, positive=Prompt("Sue saw"))], Encoder(tokenizer), [LAST], strict=False)
+    assert len(data) == 4
+    kept = data.having([SPAN])
+    assert len(kept) == 2 and kept.group == 2 and kept.dropped == {"position": 2}
 
 
 def test_both_rows_of_a_contrast_go(tokenizer) -> None:

@@ -12,7 +12,7 @@ import torch
 import das
 from das.data.encode import Encoder
 from das.data.positions import parse_positions, resolve
-from das.errors import ConfigError, InputError
+from das.errors import ConfigError, EmptySplitError, InputError, PositionError
 from das.methods.full_vector import full_vector
 from das.methods.loreft import loreft
 from das.objectives.lm_loss import LMLoss
@@ -117,12 +117,52 @@ def test_bad_grids_are_refused_before_any_training(model):
     for wrong in ({"layers": ()}, {"positions": "last"}, {"ranks": (1, 1)}):
         with pytest.raises(InputError):
             Grid(**wrong)
-    with pytest.raises(ConfigError, match="do not have these positions"):
+    with pytest.raises(PositionError, match="index:400"):
         sweep(model, NameGender(), DAS, Grid((0,), ("last", "index:400")), settings=SETTINGS)
     with pytest.raises(das.DasError, match="layer"):
         sweep(model, NameGender(), DAS, Grid((9,), ("last",)), settings=SETTINGS)
     with pytest.raises(ConfigError, match="metric to select by"):
         sweep(model, NameGender(), DAS, Grid((0,), ("last",)), settings=SETTINGS, select="speed")
+
+
+class Mixed:
+    """name_gender, with a pair in every split whose base mentions its name once more than its source does."""
+
+    name, labels, finder = "mixed", NameGender().labels, NameGender().finder
+
+    def __init__(self, clean: bool) -> None:
+        self.clean = clean
+
+    def entities(self, split):
+        return NameGender().entities(split)
+
+    def pairs(self, split, n, seed):
+        found = NameGender().pairs(split, n - 1, seed)
+        base = found[4].base
+        odd = replace(found[4], base=replace(base, spans={"name": ((0, len("Once")), *base.spans["name"])}))
+        return found if self.clean else [*found[:2], replace(odd, origin="mine.csv, row 3"), *found[2:]]
+
+
+@pytest.mark.parametrize("positions", [("last", "span:name"), "all"])
+def test_rows_without_a_position_of_the_map_are_an_error_or_in_no_cell(model, positions, monkeypatch):
+    grid, loose = Grid((0,), positions), replace(SETTINGS, data=replace(SETTINGS.data, strict=False))
+    with monkeypatch.context() as patch:
+        patch.setattr(Cells, "_record", None)  # nothing has been run by then
+        with pytest.raises(PositionError, match=r"^mine\.csv, row 3: .*numbers of mentions.*data.strict=false"):
+            sweep(model, Mixed(clean=False), DAS, grid, settings=SETTINGS)
+    swept = sweep(model, Mixed(clean=False), DAS, grid, settings=loose)
+    assert swept.dropped == {"file": {}, "train": {"position": 1}, "val": {"position": 1}}
+    clean = sweep(model, Mixed(clean=True), DAS, grid, settings=loose)
+    assert not any(clean.dropped.values())
+    found, expected = (
+        {r["positions"]: {k: v for k, v in r.items() if k not in ("column", "train/seconds")} for r in one.rows}
+        for one in (swept, clean)
+    )
+    shared = found.keys() & expected.keys()
+    assert {"span:name", "last" if positions != "all" else "index:-1"} <= shared
+    assert [found[p] for p in shared] == [expected[p] for p in shared], "all cells are about the same rows"
+    with pytest.raises(EmptySplitError, match="for their position"):
+        sweep(model, Mixed(clean=True), DAS, Grid((0,), ("last", "index:400")), settings=loose)
 
 
 def test_a_map_of_the_planted_model_shows_where_the_variable_is(tmp_path):

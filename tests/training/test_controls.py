@@ -12,7 +12,7 @@ import torch
 from das.context import Context
 from das.edits.add import Add
 from das.edits.swap import Swap
-from das.errors import CapabilityError, UnknownChoiceError
+from das.errors import CapabilityError, PositionError, UnknownChoiceError
 from das.featurizers.identity import Identity
 from das.featurizers.rotation import Rotation
 from das.gates.base import Gate, Selective
@@ -32,7 +32,7 @@ from das.objectives.lm_loss import LMLoss
 from das.steering.random_like import random_like
 from das.tasks.name_gender import NameGender
 from das.training.controls.base import Subject, control, names
-from das.training.controls.run import ControlSettings
+from das.training.controls.run import ControlSettings, measure_controls
 from das.training.controls.wrong_site import elsewhere
 from das.training.evaluate import evaluate, natively_correct
 from das.training.fit import fit
@@ -163,6 +163,31 @@ def test_one_row_that_shares_a_token_makes_a_site_no_other_site(problem):
         patch.setattr(Problem, "dataset", lambda self, split, x: self.pairs(rows, x, None))
         with pytest.raises(CapabilityError, match="no other positions"):
             elsewhere(problem, recipe(), "last")
+
+
+def test_a_position_that_some_rows_lack_is_no_other_site(problem, monkeypatch):
+    """Leaving those rows out would measure the control on other rows than the subspace."""
+    texts = ("Tim ran home again", "Tim ran home", "Sue ran home again")
+    rows = [
+        CounterfactualPair(Prompt(t, {"name": ((0, 3),)}), {"source": Prompt(t, {"name": ((0, 3),)})}, " he", " she")
+        for t in texts
+    ]
+    monkeypatch.setattr(Problem, "dataset", lambda self, split, x: self.pairs(rows, x, None))
+    tried = f"index:{len(problem.encoder.encode(rows[0].base)) - 1}"  # what the longer prompts end with
+    for strict, error, told in ((True, PositionError, "out of range"), (False, CapabilityError, "some rows lack them")):
+        with pytest.raises(error, match=told):
+            elsewhere(Problem(problem.model, problem.task, data=replace(DATA, strict=strict)), recipe(), tried)
+
+
+def test_a_control_at_positions_that_a_row_lacks_is_not_measured_and_the_others_are(problem):
+    """Such a control comes with a saved subspace, learned on other prompts."""
+    own = subject(problem)
+    test = problem.dataset("test", own.learned)
+    ready = prepared(problem.engine(own.learned), test, TRAINER)
+    far = interchange_of(recipe(RANK2, replace(SITE, positions="index:60")).place(problem))
+    found = measure_controls(own, {"wrong_site": [far], "no_intervention": [None]}, ready, test, {"iia": IIA()})
+    assert "index:60" in found["control/wrong_site/not_measured"] and "control/wrong_site/iia" not in found
+    assert 0 <= found["control/no_intervention/iia"] <= 1
 
 
 def test_the_wrong_site_is_trained_where_it_says(problem):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from das.data.dataset import PairDataset
 from das.engine.tiers import Prepared, prepare
-from das.errors import DasError
+from das.errors import DasError, PositionError
 from das.interventions.sets import InterventionSet
 from das.metrics.base import Metric
 from das.training.controls.base import Subject, control, names
@@ -16,7 +17,7 @@ from das.training.evaluate import evaluate
 
 logger = logging.getLogger("das.controls")
 
-Numbers = dict[str, float]
+Numbers = dict[str, Any]
 Made = dict[str, Sequence[InterventionSet | None]]
 
 
@@ -57,10 +58,15 @@ def make_controls(
 def measure_controls(
     subject: Subject, made: Made, ready: Prepared, data: PairDataset, metrics: Mapping[str, Metric]
 ) -> Numbers:
-    """ "control/NAME/METRIC" for every control made, on the data that `ready` was prepared on."""
+    """ "control/NAME/METRIC" for every control made, all on the rows that `ready` was prepared on."""
     out: Numbers = {}
     for name, variants in made.items():
-        rows = [_measured(subject, one, ready, data, metrics) for one in variants]
+        try:
+            rows = [_measured(subject, one, ready, data, metrics) for one in variants]
+        except PositionError as error:
+            out[f"control/{name}/not_measured"] = str(error)
+            logger.info("control %s left out: %s", name, error)
+            continue
         for key in rows[0]:
             out[f"control/{name}/{key}"] = sum(row[key] for row in rows) / len(rows)
     return out
@@ -72,7 +78,7 @@ def _measured(
     size = subject.problem.data.batch_size
     if one is None or one.placements == subject.learned.placements:
         return evaluate(ready, data, one, metrics, size)
-    there = subject.problem.dataset("test", one)
+    there = subject.problem.moved(data, one)
     return evaluate(
         prepare(subject.problem.engine(one), there, runs=ready.runs, tier="hooks"), there, one, metrics, size
     )

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import final
 
 from das.data.dataset import PairDataset
-from das.errors import CapabilityError
+from das.errors import CapabilityError, PositionError
 from das.interventions.sets import InterventionSet
 from das.training.controls.base import Subject
 from das.training.interchange import interchange_of
@@ -37,20 +37,25 @@ class WrongSite:
 
 
 def elsewhere(problem: Problem, recipe: Recipe, wrong_positions: str) -> Recipe:
-    """The recipe at positions that share no token with its own.
+    """The recipe at positions that share no token with its own, in the same rows.
 
     Raises:
         CapabilityError: there are none among those tried.
+        PositionError: a row does not have those tried, where such rows are an error (data.strict).
     """
-    right = _touched(problem.dataset("test", interchange_of(recipe.place(problem))))
+    test = problem.dataset("test", interchange_of(recipe.place(problem)))
     for positions in dict.fromkeys((wrong_positions, "first")):
         moved = recipe.at(positions)
-        there = _touched(problem.dataset("test", interchange_of(moved.place(problem))))
-        same = len(right) == len(there)  # with data.strict=false other rows may have been left out
-        if same and all(mine.isdisjoint(other) for mine, other in zip(right, there, strict=True)):
+        try:
+            there = problem.moved(test, interchange_of(moved.place(problem)))
+        except PositionError:
+            if problem.data.strict:
+                raise
+            continue
+        if all(mine.isdisjoint(other) for mine, other in zip(_touched(test), _touched(there), strict=True)):
             return moved
     raise CapabilityError(
-        "no other positions to compare with: those tried share tokens with the right ones",
+        "no other positions to compare with: those tried share tokens with the right ones, or some rows lack them",
         got=f"sites {', '.join(map(str, recipe.sites))}, tried {wrong_positions} and first",
         remedy="give controls.wrong_positions",
     )
