@@ -30,14 +30,12 @@ def pad(
     rows: Sequence[Sequence[int]], value: int, side: str = "right"
 ) -> tuple[Int[Tensor, "batch tokens"], Bool[Tensor, "batch tokens"]]:
     """Rows padded with `value` to the longest, and the mask of real entries."""
-    width = max(map(len, rows))
-    out = torch.full((len(rows), width), value, dtype=torch.long)
-    mask = torch.zeros(len(rows), width, dtype=torch.bool)
-    for i, row in enumerate(rows):
-        real = slice(width - len(row), width) if side == "left" else slice(len(row))
-        out[i, real] = torch.tensor(row, dtype=torch.long)
-        mask[i, real] = True
-    return out, mask
+    lengths = [len(row) for row in rows]
+    width, left = max(lengths), side == "left"
+    room = [[value] * (width - length) for length in lengths]
+    filled = [[*r, *row] if left else [*row, *r] for row, r in zip(rows, room, strict=True)]
+    mask = torch.arange(width) < torch.tensor(lengths)[:, None]
+    return torch.tensor(filled, dtype=torch.long), mask.flip(1) if left else mask
 
 
 def collate(table: Mapping[str, Sequence[Any]], rows: Sequence[int], layout: Layout, draws: str = "") -> PairBatch:

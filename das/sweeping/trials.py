@@ -16,7 +16,7 @@ from das.training.recipe import Recipe
 from das.training.together import Member, train_together
 
 #: Tokens that a joint pass computes at most, unless one cell alone has more: beyond it machines are busy.
-TOKENS = 4096
+TOKENS = 2048
 #: Least share of them that are not padding.
 FILLED = 0.8
 

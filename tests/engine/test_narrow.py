@@ -41,8 +41,10 @@ def test_a_column_named_twice_counts_once():
     batch = replace(batch, label_positions=first, label_mask=torch.tensor([[True, False]] * 3))
     objective = CounterfactualCE()
     found, lengths = [], []
-    handle = ModelView(model).blocks[LAYERS - 1].mlp.register_forward_pre_hook(
-        lambda _, args: lengths.append(args[0].shape[1])
+    handle = (
+        ModelView(model)
+        .blocks[LAYERS - 1]
+        .mlp.register_forward_pre_hook(lambda _, args: lengths.append(args[0].shape[1]))
     )
     for tier in ("hooks", "all"):
         ready = prepare(Engine(model, interventions.placements), data, tier=tier)
