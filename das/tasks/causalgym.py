@@ -9,7 +9,8 @@ template language: `das.tasks.templates`; CausalGym's sites are `block_output` a
 
 control     the labels of CausalGym's control task: the first type is followed by " dog" and the second by " give", so
             that what a method finds there is its own doing, not the model's
-unchanged   share of the pairs whose two sentences are of one type, so that the label stays; CausalGym has none
+unchanged   share of the pairs whose two sentences are of one type, so that the label stays; CausalGym has none; with
+            some, pairs have no run to be matched, since a label that stays need not be what follows the source
 
 Every pair changes its label then, and a no-op has IIA 0 and log odds-ratio 0. A sentence belongs to the split that its
 text decides, 6:2:2, whatever the seed; so splits share no sentence. Of several labels per type the metric `iia` asks
@@ -89,24 +90,23 @@ class CausalGym:
             prompts = [template.fill({**shared, **self.gym.own(of, rng)}) for of in types]
             if prompts[0] != prompts[1] and all(part_of(p.text) in _HOME[split] for p in prompts):
                 labels = [rng.choice(self._labels[of]) for of in types]
-                return _pair(prompts, labels, change), _pair(prompts[::-1], labels[::-1], change)
+                return self._pair(prompts, labels, change), self._pair(prompts[::-1], labels[::-1], change)
         raise EmptySplitError(
             f"split {split!r} of {self.name} has no two sentences of {'different types' if change else 'one type'}",
             got=f"{_TRIES} tries", remedy="use another split, or give the variables more fillers",
         )  # fmt: skip
 
+    def _pair(self, prompts: list[Prompt], labels: list[str], change: bool) -> CounterfactualPair:
+        kept = set(prompts[0].spans) & set(prompts[1].spans)
+        base, source = (Prompt(p.text, {name: at for name, at in p.spans.items() if name in kept}) for p in prompts)
+        label, target = labels[1] if change else labels[0], None if self.unchanged else SOURCE
+        entities = frozenset(f"part {part_of(p.text)} of {PARTS}" for p in prompts)
+        return CounterfactualPair(base, {SOURCE: source}, labels[0], label, target, entities)
+
 
 def part_of(text: str) -> int:
     """The part of the space of sentences that a text lies in."""
     return zlib.crc32(text.encode()) % PARTS
-
-
-def _pair(prompts: list[Prompt], labels: list[str], change: bool) -> CounterfactualPair:
-    kept = set(prompts[0].spans) & set(prompts[1].spans)
-    base, source = (Prompt(p.text, {name: at for name, at in p.spans.items() if name in kept}) for p in prompts)
-    label = labels[1] if change else labels[0]
-    entities = frozenset(f"part {part_of(p.text)} of {PARTS}" for p in prompts)
-    return CounterfactualPair(base, {SOURCE: source}, labels[0], label, SOURCE if change else None, entities)
 
 
 def causalgym(path: str, name: str = "agr_sv_num_pp", control: bool = False, unchanged: float = 0.0) -> CausalGym:

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-import pytest
+from typing import Any
 
+import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from das.data.dataset import PairDataset
+from das.data.encode import Encoder
+from das.data.placing import Where
 from das.errors import UnknownChoiceError
 from das.tasks.base import SPLITS, ConceptTask, ContrastTask, Task
 from tests.contracts.groups import made, names
@@ -11,10 +18,24 @@ from tests.contracts.written import settings
 
 TASKS = names("task")
 N = 40
+#: Options off their defaults, of tasks whose pairs depend on them.
+CHANGED = [
+    *((task, {"unchanged": share}) for task in ("causalgym", "causalgym_mini") for share in (0.0, 0.25, 1.0)),
+    ("causalgym_mini", {"control": True}),
+    ("child_facts", {"targets": [" red"]}),
+    ("hierarchical_equality", {"variables": ["WX", "YZ"]}),
+    ("ioi", {"kinds": ["s1_io_flip", "s2_io_flip"], "coefficients": [0.3, 0.6, 2.2]}),
+    ("ioi", {"variables": ["output_position"]}),
+    ("mcqa", {"variables": ["answer"]}),
+    ("price_tagging", {"variables": ["left", "right"]}),
+    ("price_tagging_mini", {"variables": ["bracket"]}),
+    ("ravel_mini", {"variables": ["Country", "Continent"], "variant": "mib", "setting": "context"}),
+    ("two_digit_addition", {"variables": ["tens"], "padded": True}),
+]
 
 
-def build(name: str) -> Task:
-    task = made("task", name, **settings(name))
+def build(name: str, **changes: Any) -> Task:
+    task = made("task", name, **{**settings(name), **changes})
     assert isinstance(task, Task)
     return task
 
@@ -50,6 +71,24 @@ def test_pairs_are_what_the_type_says(name):
                 assert mentions == tuple(sorted(mentions)) and all(prompt.text[a:b].strip() for a, b in mentions)
     changed = [p.changed for p in task.pairs("test", N, 0)]
     assert any(changed) and not all(changed), "both kinds are needed to tell an edit from a no-op"
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    """Bytes: every text has tokens, and every label of its own."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE(vocab={byte: i for i, byte in enumerate(alphabet)}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    return Encoder(PreTrainedTokenizerFast(tokenizer_object=tokenizer))
+
+
+@pytest.mark.parametrize(("name", "changes"), [*((name, {}) for name in TASKS), *CHANGED])
+def test_pairs_of_a_split_fit_one_dataset(name, changes, encoder):
+    task = build(name, **changes)
+    for split in SPLITS:
+        pairs = task.pairs(split, N, 0)
+        data = PairDataset(pairs, encoder, [Where("last", dict.fromkeys(pairs[0].sources, "last"))])
+        assert len(data) == len(pairs) > 0
 
 
 @pytest.mark.parametrize("name", TASKS)

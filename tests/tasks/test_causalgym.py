@@ -61,7 +61,7 @@ def test_labels_are_those_of_the_type_that_the_text_has(name, split, seed, uncha
         [of], [there] = (types_of(TEMPLATES[name], prompt) for prompt in (pair.base, pair.sources["source"]))
         assert pair.base_label in continuations(TEMPLATES[name], of)
         assert pair.counterfactual_label in continuations(TEMPLATES[name], there)
-        assert pair.changed == (of != there) == (pair.target == "source")
+        assert pair.changed == (of != there) and pair.target == ("source" if unchanged == 0 else None)
         assert unchanged not in (0.0, 1.0) or pair.changed == (unchanged == 0.0)
 
 
