@@ -137,7 +137,8 @@ def test_constraints_pin_the_direct_dependencies_within_their_ranges(root: Path)
     lines = [line for line in (root / "constraints.txt").read_text().splitlines() if line and line[0] != "#"]
     pins = {canonicalize_name(name): version for name, version in (line.split("==") for line in lines)}
     project = _project(root)
-    requirements = [Requirement(r) for r in project["dependencies"] + project["optional-dependencies"]["dev"]]
+    optional = [r for group in project["optional-dependencies"].values() for r in group]
+    requirements = [Requirement(r) for r in project["dependencies"] + optional]
     assert set(pins) == {canonicalize_name(r.name) for r in requirements}
     for requirement in requirements:
         assert requirement.specifier.contains(pins[canonicalize_name(requirement.name)]), requirement

@@ -26,6 +26,7 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from das.cli.config import Config
+from das.cli.elsewhere import NOTED, collected, is_here, leave
 from das.cli.help import primary
 from das.cli.hydra_errors import translated
 from das.cli.hydra_text import quote_overrides, quoted
@@ -39,6 +40,7 @@ _QUIET = (
     "hydra/hydra_logging=none",
     "hydra.output_subdir=null",
     "hydra.job.chdir=false",
+    NOTED,
 )
 _MULTIRUN = ("-m", "--multirun")
 _WITH_VALUE = ("-c", "--cfg", "-p", "--package", "-cp", "--config-path", "-cn", "--config-name", "-cd", "--config-dir")
@@ -64,10 +66,11 @@ def launch(command: str, args: Sequence[str]) -> int:
     flags, given = _split(args, command)
     flags, searched = _search_path(flags)
     multirun = any(flag in _MULTIRUN for flag in flags)
-    config, jobs = primary(command), list[Job]()
+    config, jobs, line = primary(command), list[Job](), [command, *args]
     composed = [*searched, *_preset(command, given), *quote_overrides(given, sweep=multirun)]
 
     def job(cfg: Config) -> Any:
+        remember(line)
         jobs.append(Job(overrides()))
         try:
             _need_all(cfg)
@@ -75,15 +78,14 @@ def launch(command: str, args: Sequence[str]) -> int:
         except Exception as error:
             jobs[-1].error = found = translated(error, config, composed)
             found.__cause__ = None if found is error else error
-            if not _here():
-                raise found from found.__cause__
             return math.nan  # what sweepers that optimise take for a failed trial
         finally:
             jobs[-1].folder = cfg.get("run_dir")
+            if not is_here():
+                leave(jobs[-1])
         return jobs[-1].value
 
     decorated = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config)(job)
-    _typed[:] = [command, *args]
     with TemporaryDirectory(prefix="das-") as scratch:
         argv = ["das " + command, *flags, *_QUIET, *_folders(command, composed, scratch), *composed]
         with _hydra_process(argv):
@@ -92,7 +94,7 @@ def launch(command: str, args: Sequence[str]) -> int:
             except Exception as error:
                 raise translated(error, config, composed, composing=True) from error
     if multirun or len(jobs) > 1:
-        return report(jobs)
+        return report(jobs + collected())
     for one in jobs:
         if one.error is not None:
             raise one.error
@@ -113,6 +115,11 @@ def choices() -> dict[str, Any]:
 def overrides() -> list[str]:
     """The current job's overrides."""
     return [str(o) for o in HydraConfig.get().overrides.task] if HydraConfig.initialized() else []
+
+
+def remember(line: Sequence[str]) -> None:
+    """What was typed; in every process that runs a job."""
+    _typed[:] = line
 
 
 def typed() -> list[str]:
@@ -173,11 +180,6 @@ def _need_all(cfg: Config) -> None:
     """Raise `ConfigError` for a setting that has no default and was not given."""
     for key in sorted(OmegaConf.missing_keys(cfg)):
         raise ConfigError(f"{key} has no value", got="nothing", remedy=f"give {key}=VALUE")
-
-
-def _here() -> bool:
-    """Whether all jobs run in this process, so that it knows what became of each."""
-    return HydraConfig.get().runtime.choices.get("hydra/launcher", "basic") == "basic"
 
 
 def _split(args: Sequence[str], command: str) -> tuple[list[str], list[str]]:

@@ -20,6 +20,19 @@ from das.errors import DasError
 VALUE = "val/iia_changed"
 
 
+class JobError(DasError):
+    """What went wrong in a job that another process ran.
+
+    Args:
+        text: its message.
+        trace: its traceback, where it was none that this package raises on purpose.
+    """
+
+    def __init__(self, text: str, trace: str) -> None:
+        self.trace = trace
+        super().__init__(text)
+
+
 @dataclass
 class Job:
     """One job: its overrides, and afterwards its number, its folder or its error."""
@@ -38,7 +51,9 @@ def report(jobs: Sequence[Job]) -> int:
     if jobs:
         console().print(_table(jobs))
     for number, error in failed:
-        if not isinstance(error, DasError):
+        if isinstance(error, JobError):
+            sys.stderr.write(error.trace)
+        elif not isinstance(error, DasError):
             traceback.print_exception(error)
         print(f"error: job {number} failed: {' '.join(str(error).split())}", file=sys.stderr)
     return 2 if failed else 0
