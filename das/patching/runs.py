@@ -102,7 +102,8 @@ class Patcher:
             read = SourceState(_of(sources.reads, unit), {})
             state = None if recording is None else Replay(recording, engine).state(own)
             with self._noised(batch.writes[-1], first, len(data), on=self.denoise):
-                yield engine.outputs(own, swaps, read, state).logits[:, 0]
+                logits = engine.outputs(own, swaps, read, state).logits[:, 0]
+            yield logits
 
     @contextmanager
     def _noised(self, where: Positions, first: int, rows: int, on: bool) -> Iterator[None]:

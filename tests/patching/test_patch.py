@@ -15,6 +15,8 @@ from das.models.families import ModelView
 from das.models.load import load_model, load_tokenizer
 from das.patching.corruption import Noise, draw, embedding_site, noise_scale, noised
 from das.patching.patch import patch
+from das.patching.prompts import patchable
+from das.patching.runs import Patcher
 from das.patching.sites import each_token, grid, windows
 from das.tasks.name_gender import NameGender
 from das.types import Site
@@ -156,6 +158,16 @@ def test_noise_on_the_embeddings(model, pairs, direction):
     assert close(again.rows[2].effect, vars(found.rows[2].effect), 1e-4)
     other = patch(model, pairs, sites, direction=direction, corruption=replace(noise, seed=4))
     assert other.corrupted != found.corrupted and other.clean.ld == pytest.approx(found.clean.ld)
+
+
+@pytest.mark.parametrize("direction", ["denoising", "noising"])
+def test_between_two_patches_the_model_is_the_user_s_own(model, pairs, direction):
+    encoder, noise, sites = Encoder.of(model, load_tokenizer(model)), Noise("span:name"), [Site(0), Site(1)]
+    items = patchable(pairs, encoder, replace=False)
+    patcher = Patcher(ModelView(model), sites, [(0,), (1,)], direction == "denoising", noise, 1.0)
+    _, patched = patcher.run(patcher.data(items, encoder), items, 0)
+    for _ in patched:
+        assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
 
 
 def test_noise_is_three_standard_deviations_of_the_prompts_embeddings(model, pairs):
