@@ -49,7 +49,7 @@ class PairLoader:
         self.dataset, self.batch_size, self.seed = dataset, batch_size, seed
         self.shuffle, self.drop_last, self.rank, self.world = shuffle, drop_last, rank, world
         self._epoch, self._cursor = 0, 0
-        self._loaded = self._resumed = self._cut = False
+        self._resumed = self._cut = False
         if len(self) == 0:
             raise ConfigError(
                 "no batch is left after dropping the last",
@@ -83,7 +83,7 @@ class PairLoader:
     def set_epoch(self, epoch: int) -> None:
         """Make the next pass epoch `epoch`, from its first batch."""
         self._epoch, self._cursor = epoch, 0
-        self._loaded = self._resumed = self._cut = False
+        self._resumed = self._cut = False
 
     def state_dict(self) -> dict[str, Any]:
         """Epoch, number of batches given in it, and what the order depends on; the same on every rank."""
@@ -98,7 +98,7 @@ class PairLoader:
                 remedy="resume with the data, batch size, seed and number of processes the run was started with",
             )
         self._epoch, self._cursor = int(state["epoch"]), int(state["cursor"])
-        self._loaded = self._resumed = True
+        self._resumed = True
 
     def _begin(self) -> None:
         """Decide where this pass starts: the next epoch, unless the current one is being resumed."""
