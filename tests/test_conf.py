@@ -15,6 +15,7 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import ConfigCompositionException
 from omegaconf import OmegaConf
 
+from das.models.families import ModelView
 from das.objectives import objective
 from das.types import Site
 from tests.contracts.test_interventions import build
@@ -135,6 +136,13 @@ def test_experiments_state_paper_expectation_and_command(file: Path) -> None:
     assert head[0] == "# @package _global_"
     text = "\n".join(head)
     assert "arXiv" in text and "Expected" in text and f"das train experiment={file.stem}" in text
+
+
+def test_the_sweep_over_layers_has_those_of_the_default_model() -> None:
+    from das.cli.build import ModelSettings, meta
+
+    asked = yaml.safe_load((CONF / "sweep" / "layers.yaml").read_text())["hydra"]["sweeper"]["params"]["site.layer"]
+    assert asked == f"range({ModelView(meta(ModelSettings.of(composed('train').model))).n_layers})"
 
 
 def test_every_file_but_the_primary_ones_says_what_it_is() -> None:

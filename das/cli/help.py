@@ -26,7 +26,7 @@ _EXAMPLES: dict[str, str] = {
     "train": """das train experiment=das_name_gender
 das train model=hf model.path=FOLDER_OR_HUB_ID site.layer=2 intervention.rank=1 run_dir=runs/mine
 das train intervention=cdas site.layer=3 trainer.batch_size=8
-das train -m site.layer=0,1,2,3            one run per layer (or sweep=layers)
+das train -m site.layer=0,1,2,3            one run per layer (model=tiny has six: sweep=layers)
 das train ... --cfg job                    print the configuration and stop
 
 A run folder holds config.yaml, metrics.json, subspace/, checkpoints/. The same command with the run_dir of an
