@@ -45,7 +45,7 @@ def job(cfg: Config) -> None:
         UnknownChoiceError: no such suite or benchmark.
         EmptySplitError: no seeds.
         InputError: `out` is a file of something else, or cannot be written.
-        RunExistsError: `out` was written with other libraries.
+        RunExistsError: `out` was written with other libraries, or by another commit of this package.
     """
     quiet()
     if str(cfg.suite) not in SUITES:
@@ -54,12 +54,13 @@ def job(cfg: Config) -> None:
     check_out(cfg.out)
     out = None if cfg.out is None else Path(str(cfg.out)).expanduser()
     about = {"machine": _machine(), "versions": versions(), "command": command()}
-    runs = [] if out is None else _done(out, versions())
+    code = commit()
+    runs = [] if out is None else _done(out, versions(), code)
     with narrated():
         for name in wanted:
             for seed in seeds:
                 if not any((run["bench"], run["seed"]) == (name, seed) for run in runs):
-                    runs.append(_run(name, seed))
+                    runs.append(_run(name, seed, code))
                     if out is not None:
                         write_json(out, {**about, "runs": runs})
     for name in wanted:
@@ -85,16 +86,16 @@ def _seeds(cfg: Config) -> list[int]:
     return found
 
 
-def _run(name: str, seed: int) -> dict[str, Any]:
+def _run(name: str, seed: int, code: str | None) -> dict[str, Any]:
     log.info("benchmark %s, seed %d: %s", name, seed, bench(name).title)
     began = time.perf_counter()
     gates = bench(name).run(seed)
     rows = [{"name": g.name, "value": g.value, "bar": g.bar, "held": g.held} for g in gates]
     seconds = round(time.perf_counter() - began, 2)
-    return {"bench": name, "seed": seed, "seconds": seconds, "commit": commit(), "gates": rows}
+    return {"bench": name, "seed": seed, "seconds": seconds, "commit": code, "gates": rows}
 
 
-def _done(out: Path, now: Mapping[str, str]) -> list[Any]:
+def _done(out: Path, now: Mapping[str, str], code: str | None) -> list[Any]:
     """The runs of an earlier command."""
     if not out.exists():
         return []
@@ -111,6 +112,9 @@ def _done(out: Path, now: Mapping[str, str]) -> list[Any]:
         )
         raise RunExistsError("out was written with other libraries", got=changed, remedy="give another file")
     for run in runs:
+        if (by := run.get("commit")) != code:
+            got = f"{run['bench']}, seed {run['seed']}, of {by}; this is {code}"
+            raise RunExistsError("out was written by another commit of das", got=got, remedy="give another file")
         for gate in run["gates"]:
             gate["value"] = nan if gate["value"] is None else gate["value"]
     return runs
@@ -132,13 +136,13 @@ def _table(name: str, runs: Sequence[Run]) -> Table:
     table.add_column("gate", overflow="fold")
     for column in ("mean", "95 % of means", "bar", "held"):
         table.add_column(column, justify="right", no_wrap=True)
-    for i, gate in enumerate(runs[0]["gates"]):
-        rows = [run["gates"][i] for run in runs]
+    found: dict[tuple[str, str], list[Any]] = {}
+    for gate in (gate for run in runs for gate in run["gates"]):
+        found.setdefault((gate["name"], gate["bar"]), []).append(gate)
+    for (gate_name, bar), rows in found.items():
         missed = sum(row["held"] is False for row in rows)
-        held = "" if not gate["bar"] else f"{len(rows) - missed} of {len(rows)}"
-        table.add_row(
-            escape(gate["name"]), *_over([r["value"] for r in rows]), gate["bar"], held, style="red" if missed else None
-        )
+        held = "" if not bar else f"{len(rows) - missed} of {len(rows)}"
+        table.add_row(escape(gate_name), *_over([r["value"] for r in rows]), bar, held, style="red" if missed else None)
     return table
 
 

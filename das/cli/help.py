@@ -64,7 +64,8 @@ das compare runs/sweep out=FILE.csv                every run below a folder; or 
 das bench mini out=FILE.json seeds=3
 das bench mini only=[heq_hand,illusion] seeds=[0,7]
 
-The file holds every gate of every seed, held or not, and is written after each: the same command goes on with it.""",
+The file holds every gate of every seed, held or not, and is written after each: the same command goes on with it.
+A file of another commit, or of other libraries, is refused and left as it is: give another one.""",
     "show": "das show task=name_gender n=4 split=test\ndas show site=last model=hf model.path=FOLDER",
     "validate": """das validate experiment=cdas_name_gender model=hf model.path=FOLDER site.layer=7
 das validate intervention=loreft                       also says how the method steers, and by which factors""",

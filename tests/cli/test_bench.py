@@ -12,6 +12,14 @@ from das.bench.base import Gate
 ONE = ("bench", "mini", "only=[illusion]")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_commit():
+    """Nobody's commits during the tests count."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("das.cli.bench.commit", lambda: "abc")
+        yield
+
+
 @pytest.fixture(scope="module")
 def measured(run_das, tmp_path_factory):
     out = tmp_path_factory.mktemp("bench") / "out.json"
@@ -56,6 +64,30 @@ def test_a_miss_is_shown_and_no_error(run_das, monkeypatch, tmp_path):
     assert "MISSED illusion, seed 3: not reached 0.500, bar >= 1" in done.out
     gates = json.loads((tmp_path / "out.json").read_text())["runs"][0]["gates"]
     assert [(g["value"], g["held"]) for g in gates] == [(1.0, True), (0.5, False), (None, None)]
+
+
+def test_gates_are_lined_up_by_name_whatever_their_order_and_number(run_das, monkeypatch, tmp_path):
+    class Growing:
+        title = "has one more gate in front for every seed"
+
+        def run(self, seed):
+            return [*(Gate(f"new {i}", 0.0) for i in range(seed, 0, -1)), Gate("IIA", 0.99, ">= 0.98")]
+
+    monkeypatch.setattr(illusion, "BENCH", Growing())
+    for seeds in ("[0,1,2]", "[2,1,0]"):
+        done = run_das(*ONE, f"out={tmp_path / 'out.json'}", f"seeds={seeds}")
+        [line] = [line for line in done.out.splitlines() if "IIA" in line]
+        assert done.code == 0 and "0.990" in line and "3 of 3" in line
+
+
+def test_numbers_of_another_commit_are_not_taken_over(run_das, monkeypatch, tmp_path):
+    out = tmp_path / "out.json"
+    monkeypatch.setattr("das.cli.bench.commit", lambda: "aaa")
+    assert run_das(*ONE, f"out={out}", "seeds=1").code == 0
+    before = out.read_bytes()
+    monkeypatch.setattr("das.cli.bench.commit", lambda: "bbb")
+    done = run_das(*ONE, f"out={out}", "seeds=2")
+    assert done.code == 2 and "illusion, seed 0, of aaa; this is bbb" in done.err and out.read_bytes() == before
 
 
 @pytest.mark.parametrize(
