@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from das.errors import CapabilityError
-from das.shapes import Ids, Index, LabelColumns, LabelIds, LabelMask, PositionMask, TokenMask
+from das.shapes import Ids, Index, LabelColumns, LabelIds, LabelMask, Logits, PositionMask, TokenMask
 
 
 @dataclass(frozen=True)
@@ -101,6 +101,25 @@ class PairBatch:
         return replace(self, **{f.name: _moved(getattr(self, f.name), device) for f in fields(self)})
 
 
+def readout(
+    logits: Logits, batch: PairBatch, wanted_by: str, dtype: torch.dtype = torch.float32
+) -> Float[Tensor, " batch"]:
+    """logit(base label) - logit(rival) at the first label position, in `dtype` or what is wider.
+
+    Raises:
+        CapabilityError: these pairs have no rival, or no label set.
+    """
+    if batch.choices is None or batch.base_choice is None or batch.rival_choice is None:
+        raise CapabilityError(
+            f"{wanted_by} reads how far the base's label is ahead of its rival, and these pairs have none",
+            got="pairs without a label set" if batch.choices is None else "pairs without a rival",
+            remedy="use a task whose pairs name one, or logit_difference",
+        )  # fmt: skip
+    first = logits[:, 0].gather(1, batch.choices).to(torch.promote_types(logits.dtype, dtype))
+    own, rival = (first.gather(1, i[:, None])[:, 0] for i in (batch.base_choice, batch.rival_choice))
+    return own - rival
+
+
 def values_of(batch: PairBatch, wanted_by: str) -> Float[Tensor, " batch"]:
     """The causal model's value of every pair.
 
@@ -117,7 +136,7 @@ def no_values(wanted_by: str) -> CapabilityError:
     """Says that pairs have no value, and which have."""
     return CapabilityError(
         f"{wanted_by} needs a causal model's logit difference of every pair, and these have none",
-        got="pairs without a value", remedy="use task=ioi task.coefficients=[CONSTANT,TOKEN,POSITION]",
+        got="pairs without a value", remedy="use a task whose causal model predicts logits, with the settings it needs",
     )  # fmt: skip
 
 

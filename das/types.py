@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from das.errors import PositionError, UnknownChoiceError
+from das.errors import InputError, PositionError, UnknownChoiceError
 from das.finder import Mentions as Mentions
 from das.finder import SpanFinder as SpanFinder
 
@@ -87,6 +87,9 @@ class CounterfactualPair:
         origin: where it was read ("pairs.csv, row 3"), for messages; None where it was sampled.
         rival: the label that the base's competes with, whatever the interchange (the subject in `ioi`), or None.
         value: logit(base_label) - logit(rival) under the interchange, as the causal model has it, or None.
+
+    Raises:
+        InputError: a value without a rival.
     """
 
     base: Prompt
@@ -98,6 +101,13 @@ class CounterfactualPair:
     origin: str | None = field(default=None, compare=False)
     rival: str | None = None
     value: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.value is not None and self.rival is None:
+            raise InputError(
+                "a pair with a value needs the rival that it is relative to", got=f"value {self.value}, no rival",
+                remedy="give rival: value is logit(base_label) - logit(rival)",
+            )  # fmt: skip
 
     @property
     def changed(self) -> bool:

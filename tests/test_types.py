@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from das.errors import PositionError
+from das.errors import InputError, PositionError
 from das.types import MARK, SOURCE, Contrast, CounterfactualPair, Prompt, Site, SpanFinder
 
 PLAIN = st.text(alphabet="ab ü🙂\n.,", max_size=8)
@@ -136,3 +136,11 @@ def test_changed_compares_labels():
     for _ in range(10):
         one, two = rng.choice("ab"), rng.choice("ab")
         assert CounterfactualPair(Prompt("x"), {}, one, two).changed is (one != two)
+
+
+def test_a_value_is_relative_to_a_rival():
+    """Of a pair without one, nobody could say which logits differ by the value."""
+    prompt = Prompt("Ann gave Bob")
+    assert CounterfactualPair(prompt, {}, " a", " b", rival=" c", value=1.5).value == 1.5
+    with pytest.raises(InputError, match="rival"):
+        CounterfactualPair(prompt, {}, " a", " b", value=1.5)

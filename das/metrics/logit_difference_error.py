@@ -2,7 +2,7 @@
 
 Equation   (D - value)^2, D = logit(base label) - logit(rival) as in `base_logit_difference`, value the causal model's
 Units      squared logits; its mean is MIB's mean squared error
-Raises     CapabilityError without a label set, or where the causal model says nothing about logits
+Raises     CapabilityError without a rival or a label set, or where the causal model says nothing about logits
 """
 
 from __future__ import annotations

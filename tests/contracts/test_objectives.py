@@ -63,7 +63,7 @@ def suited(objective: Objective, mask: torch.Tensor) -> PairBatch:
         others = (batch.label_ids[:, :1] + torch.tensor([1, 2])) % VOCAB
         choices = torch.cat([others[:, :1], batch.label_ids[:, :1], others[:, 1:]], 1)
         right, base = torch.ones(rows, dtype=torch.long), torch.arange(rows) % 2
-        batch = replace(batch, choices=choices, counterfactual_choice=right, base_choice=base)
+        batch = replace(batch, choices=choices, counterfactual_choice=right, base_choice=base, rival_choice=1 - base)
     return with_factors(objective, batch)
 
 

@@ -78,18 +78,18 @@ def test_the_error_is_0_where_the_interchange_does_what_the_linear_model_says(to
 
 def test_without_values_there_is_no_error(tokenizer):
     data = made(tokenizer)
-    with pytest.raises(CapabilityError, match=r"task\.coefficients"):
+    with pytest.raises(CapabilityError, match="without a value"):
         LogitDifferenceError()(Outputs(planted(data, tokenizer, VARIABLES)), data.collate(range(N)))
 
 
-def test_pairs_without_a_rival_compare_with_the_counterfactual_label_or_the_best_other_one():
-    x = logits(8, 1)
+def test_the_objective_minimises_what_the_metric_reports():
+    x, pairs = logits(8, 1), replace(batch(), per_row={"value": torch.linspace(-2.0, 2.0, 8)})
+    minimised = float(ReadoutMSE("value")(Outputs(x), pairs).total)
+    assert minimised == pytest.approx(float(LogitDifferenceError()(Outputs(x), pairs).mean()), rel=1e-6)
+
+
+def test_without_a_rival_there_is_no_difference():
     plain = replace(batch(), rival_choice=None)
-    stays = torch.arange(8) % 2 == 0
-    plain = replace(plain, counterfactual_choice=torch.where(stays, plain.base_choice, plain.counterfactual_choice))
-    found = BaseLogitDifference()(Outputs(x), plain)
-    for row in range(8):
-        scores = [float(x[row, 0, i]) for i in plain.choices[row]]
-        own = scores.pop(int(plain.base_choice[row]))
-        rival = max(scores) if stays[row] else float(x[row, 0, plain.choices[row, plain.counterfactual_choice[row]]])
-        assert found[row] == pytest.approx(own - rival, abs=1e-6)
+    for measure in (BaseLogitDifference(), LogitDifferenceError(), ReadoutMSE("value")):
+        with pytest.raises(CapabilityError, match="without a rival"):
+            measure(Outputs(logits(8, 1)), plain)

@@ -227,8 +227,8 @@ def test_logit_difference():
 
 
 def readout(x: Tensor, batch: PairBatch, row: int) -> float:
-    first, second, *_ = batch.choices[row]
-    return float(x[row, 0, first] - x[row, 0, second])
+    own, rival = (int(batch.choices[row, i[row]]) for i in (batch.base_choice, batch.rival_choice))
+    return float(x[row, 0, own] - x[row, 0, rival])
 
 
 def test_readout_mse_to_the_target_run_or_to_given_values():
@@ -239,8 +239,10 @@ def test_readout_mse_to_the_target_run_or_to_given_values():
     errors = [(readout(NOW, batch, row) - float(given[row])) ** 2 for row in range(ROWS)]
     with_values = replace(batch, per_row={"value": given})
     assert float(ReadoutMSE("value")(Outputs(NOW), with_values).total) == pytest.approx(fmean(errors), rel=1e-5)
-    with pytest.raises(CapabilityError, match=r"task\.coefficients"):
+    with pytest.raises(CapabilityError, match="without a value"):
         ReadoutMSE("value")(Outputs(NOW), batch)
+    with pytest.raises(CapabilityError, match=r"'readout_mse'.*without a rival"):
+        ReadoutMSE("value")(Outputs(NOW), replace(with_values, rival_choice=None))
     with pytest.raises(UnknownChoiceError, match="target, value"):
         ReadoutMSE("values")
 

@@ -217,7 +217,10 @@ def test_shuffling_takes_every_label_from_another_pair(problem):
 def test_shuffling_takes_a_causal_model_s_value_with_the_label(problem):
     """What a regression is trained towards is dealt out like an answer; it would else know what to do."""
     placed = recipe().place(problem)
-    pairs = [replace(pair, value=float(row)) for row, pair in enumerate(problem.task.pairs("train", 16, 0))]
+    pairs = [
+        replace(pair, value=float(row), rival=pair.counterfactual_label)
+        for row, pair in enumerate(problem.task.pairs("train", 16, 0))
+    ]
     mixed = shuffled(problem, problem.pairs(pairs, placed, problem.task.labels), placed, 0)
     values = mixed.collate(range(16)).per_row["value"].long().tolist()
     assert sorted(values) == list(range(16)) and all(value != row for row, value in enumerate(values))
