@@ -74,17 +74,10 @@ def check(parts: Parts, chosen: ModelSettings) -> Bound:
 def _check_training(problem: Problem, recipe: Recipe, interventions: InterventionSet) -> None:
     if not interventions.learned:
         return
-    objective = recipe.minimised(interventions)
-    needs = objective.needs
+    needs = recipe.minimised(interventions).needs
     if needs.rows == "pairs":
         data = problem.dataset("train", interventions, needs)
         check_trainable(interventions, needs, data)
-        if "target" in needs.runs and any(pair.target is None for pair in data.pairs):
-            raise CapabilityError(
-                "this objective matches the counterfactual run's distribution, and the task's pairs have none",
-                got=f"{type(objective).__name__} on {problem.task.name}",
-                remedy="use objective=counterfactual_ce",
-            )
         return
     if not isinstance(problem.task, ContrastTask):
         problem.contrasts("train")  # says what is wrong

@@ -54,10 +54,10 @@ class Comparing(Protocol):
 
 @runtime_checkable
 class Valued(Protocol):
-    """A metric that looks at the causal model's value of every pair.
+    """A metric that may look at the causal model's value of every pair.
 
     Attributes:
-        values: True.
+        values: whether it does; a metric without this attribute does not.
     """
 
     values: bool

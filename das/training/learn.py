@@ -79,14 +79,20 @@ def learn(
 
 
 def check_trainable(interventions: InterventionSet, needs: Needs, data: PairDataset) -> None:
-    """Refuse data whose rows want opposite things of what looks the same to the interventions.
+    """Refuse data that lack what the objective looks at, or whose rows want opposite things of what looks the same to
+    the interventions.
 
     Raises:
-        CapabilityError: interchange pairs without a source, both directions of preferences without a factor, or pairs
-            without the value that they are trained towards.
+        CapabilityError: pairs without the value or the counterfactual run that they are trained towards, interchange
+            pairs without a source, or both directions of preferences without a factor.
     """
     if needs.values and any(pair.value is None for pair in data.pairs):
         raise no_values("this objective")
+    if "target" in needs.runs and (without := sum(pair.target is None for pair in data.pairs)):
+        raise CapabilityError(
+            "this objective matches the counterfactual run's distribution, and pairs have none",
+            got=f"{without} of {len(data)} rows without a target", remedy="use objective=counterfactual_ce",
+        )  # fmt: skip
     names = ", ".join(dict.fromkeys(x.name for x in interventions))
     changed = set(data.table["changed"])
     if needs.rows == "pairs" and not interventions.sources and len(changed) == 2:

@@ -112,7 +112,7 @@ def measure(
 
 def _check_metrics(metrics: Mapping[str, Metric], test: PairDataset) -> None:
     for name, metric in metrics.items():
-        if isinstance(metric, Valued) and any(pair.value is None for pair in test.pairs):
+        if isinstance(metric, Valued) and metric.values and any(pair.value is None for pair in test.pairs):
             raise no_values(f"metric {name!r}")
         needy = isinstance(metric, Comparing) and "target" in metric.runs
         if needy and any(pair.target is None for pair in test.pairs):

@@ -37,6 +37,7 @@ from das.objectives.counterfactual_ce import CounterfactualCE
 from das.objectives.dpo import DPO
 from das.objectives.jsd import JSD
 from das.objectives.lm_loss import LMLoss
+from das.objectives.readout_mse import ReadoutMSE
 from das.tasks.name_gender import NameGender
 from das.training.controls.run import ControlSettings
 from das.training.factors import factors_of
@@ -133,6 +134,25 @@ def test_what_cannot_be_measured_is_said_and_the_rest_goes_on(model):
     found = fit(model, NameGender(), partial(cdas, rank=1), late, settings=SETTINGS, objective=JSD())
     assert "labels of one token come before" in found.metrics["iia/not_measured"] and "iia" not in found.metrics
     assert found.metrics["train/steps"] == 6 and found.subspace.factors[0] is not None
+
+
+@pytest.mark.parametrize(
+    ("objective", "told"),
+    [(JSD("pairs"), "32 of 32 rows without a target"), (ReadoutMSE("value"), "without a value")],
+)
+def test_data_without_what_the_objective_looks_at_are_refused_before_anything_is_computed(
+    model, monkeypatch, objective, told
+):
+    class Bare(NameGender):
+        def pairs(self, split, n, seed):
+            return [replace(pair, target=None) for pair in super().pairs(split, n, seed)]
+
+    def touched(*args, **kwargs):
+        raise AssertionError("the model ran")
+
+    monkeypatch.setattr(type(model), "forward", touched)
+    with pytest.raises(CapabilityError, match=told):
+        fit(model, Bare(), RANK2, SITE, settings=SETTINGS, objective=objective)
 
 
 @pytest.mark.parametrize("source_positions", [None, "span:name"])

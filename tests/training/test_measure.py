@@ -73,3 +73,20 @@ def test_pairs_without_a_counterfactual_run_are_refused_before_training(model):
     assert measurable(problem, swap, {"fldd": FLDD()}).test is not None
     with pytest.raises(CapabilityError, match=r"metric 'fidelity'.*Got Fidelity.*Leave it out"):
         measurable(problem, swap, METRICS)
+
+
+@pytest.mark.parametrize("looks", [True, False])
+def test_only_a_metric_that_looks_at_values_needs_them(model, looks):
+    class Choosing:
+        best, worst, values = 1.0, 0.0, looks
+
+        def __call__(self, outputs, batch):
+            return batch.changed.double()
+
+    problem = Problem(model, NameGender(), data=DATA)
+    swap = InterventionSet([(LAST, full_vector(32))])
+    if looks:
+        with pytest.raises(CapabilityError, match=r"'mine'.*without a value"):
+            measurable(problem, swap, {"mine": Choosing()})
+    else:
+        assert measurable(problem, swap, {"mine": Choosing()}).test is not None
