@@ -94,7 +94,12 @@ def facts(metrics: Mapping[str, Any], task: Task) -> str:
     found = []
     if "model/accuracy" in metrics and task.labels is not None:
         right = f"the right one of ({', '.join(label.strip() for label in task.labels)})"
-        found.append(f"the model alone prefers {right} in {100 * metrics['model/accuracy']:.1f} % of the pairs")
+        wrong = metrics.get("data/dropped/test/model")  # with data.filter_correct
+        kept = metrics.get("data/test_pairs", 0)
+        filtered = "" if wrong is None else f", after {wrong} of {wrong + kept} were dropped because it does not"
+        found.append(
+            f"the model alone prefers {right} in {100 * metrics['model/accuracy']:.1f} % of the pairs{filtered}"
+        )
     if metrics.get("train/steps"):  # none in closed form
         found.append(f"{metrics['train/steps']} steps in {_text(metrics.get('train/seconds'))} s")
     if "data/train_prompts_fitted" in metrics:

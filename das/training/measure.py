@@ -107,6 +107,7 @@ def measure(
     for one in made.get("wrong_site", ()):
         if one is not None:
             numbers["control/wrong_site/positions"] = one.placements[0].write.positions
+    numbers |= {f"data/dropped/test/{why}": n for why, n in test.dropped.items()}
     return numbers | {"engine/test_tier": ready.tier, "data/test_pairs": len(test)}
 
 

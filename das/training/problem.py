@@ -36,7 +36,9 @@ class DataSettings:
         n_train, n_val, n_test: interchange pairs per split.
         n_contrast: contrast quadruples for training (objectives that train on them) and for factors.
         response_tokens: length of the responses the model writes itself for contrasts.
-        filter_correct: drop pairs whose prompts the unmodified model answers wrongly.
+        filter_correct: drop pairs that the unmodified model answers wrongly: the base, or the target source. Of other
+            sources a pair does not say the own label (ioi, mcqa, price_tagging, hierarchical_equality), so these are
+            not checked. Pairs dropped are counted as "model".
         strict: a row that cannot be used is an error; otherwise it is left out, counted and reported.
         padding_side: "left" or "right"; makes no difference beyond float noise.
         chat: put prompts through the tokenizer's chat template.
@@ -74,7 +76,8 @@ class Problem:
         seed: of the samplers.
 
     Attributes:
-        dropped: split (or "file") -> kind of error -> rows left out, for what was made so far.
+        dropped: split (or "file") -> kind of error, or "model" where it answers wrongly -> rows left out, for what was
+            made so far.
         fitted: split -> prompts that an estimator was given, for what was made so far.
     """
 
@@ -122,10 +125,7 @@ class Problem:
             raise InputError("unknown split", got=split, remedy=f"choose one of {', '.join(sizes)}")
         pairs = self.task.pairs(split, sizes[split], self.seed)
         data = self.pairs(pairs, interventions, self.task.labels, watch=needs.watch)
-        if not self.data.filter_correct:
-            return data
-        self.dropped.setdefault(split, data.dropped)
-        return self._filtered(data, interventions, split, needs.watch)
+        return self._filtered(data, interventions, split, needs.watch) if self.data.filter_correct else data
 
     def from_contrasts(
         self, written: Sequence[WrittenContrast], interventions: InterventionSet, needs: Needs
@@ -179,7 +179,9 @@ class Problem:
                 f"no pair is left in split {split!r}: the model answers every one wrongly", got=f"{len(data)} pairs",
                 remedy="choose a model that can do the task, or data.filter_correct=false",
             )  # fmt: skip
-        return self.pairs(kept, interventions, self.task.labels, watch=watch)
+        found = self.pairs(kept, interventions, data.labels, watch=watch)
+        found.dropped = {**data.dropped, "model": len(data) - len(found)}
+        return found
 
     @staticmethod
     def moved(data: PairDataset, interventions: InterventionSet, watch: Sequence[Site] = ()) -> PairDataset:

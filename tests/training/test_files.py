@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import das
+from das.cli.report import facts
 from das.errors import PositionError
 from das.models.load import load_model
 from das.objectives.jsd import JSD
@@ -80,3 +81,18 @@ def test_contrasts_whose_responses_the_model_writes(model, tmp_path: Path) -> No
     assert "responses are missing" in fitted.metrics[NOT_MEASURED]
     means = das.fit(model, task, das.method("diff_means"), site, settings=loose)
     assert means.subspace.factors[0] is not None and means.metrics["data/dropped/train_activations/position"] == 1
+
+
+def test_pairs_that_the_model_answers_wrongly_are_dropped_and_counted(model) -> None:
+    whole, kept = (
+        das.fit(
+            model, NameGender(), das.method("full_vector"), Site(1, positions="span:name"),
+            settings=replace(SETTINGS, data=replace(DATA, n_test=32, n_val=32, filter_correct=on)),
+        ).metrics
+        for on in (False, True)
+    )  # fmt: skip
+    right = round(32 * whole["model/accuracy"])
+    assert 0 < right < 32 and kept["data/test_pairs"] == right
+    assert kept["data/dropped/test/model"] == 32 - right and kept["data/dropped/val/model"] > 0
+    assert kept["model/accuracy"] == 1.0 and f"after {32 - right} of 32 were dropped" in facts(kept, NameGender())
+    assert not [key for key in whole if key.startswith("data/dropped")]
