@@ -55,6 +55,17 @@ def encode_examples(examples: Sequence[Example], encoder: Encoder, labels: tuple
     return out
 
 
+def check_own_labels(
+    pairs: Sequence[CounterfactualPair], bases: Sequence[EncodedPrompt], labels: tuple[str, ...], encoder: Encoder
+) -> None:
+    """Raise LabelError naming the first row of which a label in the set is no single token after its base."""
+    for row, (pair, base) in enumerate(zip(pairs, bases, strict=True)):
+        with naming(row, pair):
+            for label in labels_of(pair):
+                if label in labels:
+                    encoder.only(encoder.label_ids(base, label), base, label)
+
+
 def columns(encoded: Sequence[Encoded], sites: Sequence[Where], labels: tuple[str, ...] | None) -> Columns:
     """The table's columns, as the module docstring lists them; PositionError or LabelError naming the row."""
     out: Columns = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, assert_never, final
 
@@ -13,9 +14,10 @@ from das.data.encode import Encoder
 from das.data.examples import ROW_ERRORS
 from das.data.placing import where_of
 from das.data.responses import WrittenContrast, write_responses
+from das.data.rows import check_own_labels
 from das.data.tokenize import Tokenizer
 from das.engine.engine import Engine
-from das.errors import CapabilityError, EmptySplitError, InputError
+from das.errors import CapabilityError, EmptySplitError, InputError, LabelError
 from das.interventions.sets import InterventionSet
 from das.models.families import ModelView
 from das.models.load import load_tokenizer
@@ -124,8 +126,20 @@ class Problem:
         if split not in sizes:
             raise InputError("unknown split", got=split, remedy=f"choose one of {', '.join(sizes)}")
         pairs = self.task.pairs(split, sizes[split], self.seed)
-        data = self.pairs(pairs, interventions, self.task.labels, watch=needs.watch)
+        try:
+            data = self.pairs(pairs, interventions, self.task.labels, watch=needs.watch)
+        except LabelError:
+            self._check_own_labels(sizes)
+            raise
         return self._filtered(data, interventions, split, needs.watch) if self.data.filter_correct else data
+
+    def _check_own_labels(self, sizes: Mapping[str, int]) -> None:
+        """LabelError naming the row whose own label is no single token: the label set is checked in every split."""
+        for split, size in sizes.items():
+            with suppress(EmptySplitError):
+                pairs = self.task.pairs(split, size, self.seed)
+                bases = list(self.encoder.encode_all([pair.base for pair in pairs]))
+                check_own_labels(pairs, bases, self.task.labels or (), self.encoder)
 
     def from_contrasts(
         self, written: Sequence[WrittenContrast], interventions: InterventionSet, needs: Needs

@@ -10,7 +10,9 @@ import pytest
 
 import das
 from das.cli.report import facts
-from das.errors import PositionError
+from das.errors import LabelError, PositionError
+from das.interventions.sets import InterventionSet
+from das.methods.das import das as rotated
 from das.models.load import load_model
 from das.objectives.jsd import JSD
 from das.tasks.contrast import contrast
@@ -18,6 +20,7 @@ from das.tasks.name_gender import NameGender
 from das.tasks.pairs import Pairs
 from das.training.controls.run import ControlSettings
 from das.training.measure import NOT_MEASURED
+from das.training.problem import Problem
 from das.types import Prompt, Site
 from tests.toy import save_toy_model
 
@@ -43,14 +46,19 @@ def write(path: Path, rows: list[dict]) -> str:
     return str(path)
 
 
-def test_rows_left_out_are_in_the_metrics(model, tmp_path: Path) -> None:
-    rows = [
+def gendered() -> list[dict]:
+    """Rows of `name_gender`, 8 per split."""
+    return [
         {
             "base": marked(pair.base), "source": marked(pair.sources["source"]), "base_label": pair.base_label,
             "counterfactual_label": pair.counterfactual_label, "split": split, "entity": sorted(pair.entities),
         }
         for split in SPLITS for pair in NameGender().pairs(split, 8, 0)
     ]  # fmt: skip
+
+
+def test_rows_left_out_are_in_the_metrics(model, tmp_path: Path) -> None:
+    rows = gendered()
     rows[1]["base"] = ""
     rows[2]["base_label"] = rows[2]["counterfactual_label"] = " she her"
     rows[9]["source"] = rows[9]["source"].replace("[[", "").replace("]]", "") + " [[ ]]]"
@@ -96,3 +104,15 @@ def test_pairs_that_the_model_answers_wrongly_are_dropped_and_counted(model) -> 
     assert kept["data/dropped/test/model"] == 32 - right and kept["data/dropped/val/model"] > 0
     assert kept["model/accuracy"] == 1.0 and f"after {32 - right} of 32 were dropped" in facts(kept, NameGender())
     assert not [key for key in whole if key.startswith("data/dropped")]
+
+
+@pytest.mark.parametrize("number", [2, 20])
+def test_a_label_of_several_tokens_is_an_error_of_the_row_that_has_it(number: int, model, tmp_path: Path) -> None:
+    """The label set is checked after every base, in whichever split comes first."""
+    rows = gendered()
+    rows[number]["counterfactual_label"] = " she her"
+    problem = Problem(model, Pairs(write(tmp_path / "mine.jsonl", rows)), data=DATA)
+    placed = InterventionSet([(Site(1, positions="span:mark"), rotated(32, 1))])
+    for split in SPLITS:
+        with pytest.raises(LabelError, match=rf"^mine.jsonl, row {number + 1}: label ' she her' must be a single"):
+            problem.dataset(split, placed)
