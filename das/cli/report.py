@@ -89,11 +89,11 @@ def iia_table(metrics: Mapping[str, Any]) -> Table:
     return table
 
 
-def facts(metrics: Mapping[str, Any], task: Task) -> str:
+def facts(metrics: Mapping[str, Any]) -> str:
     """One line: what the model does on its own, length of the training, engine tier."""
     found = []
-    if "model/accuracy" in metrics and task.labels is not None:
-        right = f"the right one of ({', '.join(label.strip() for label in task.labels)})"
+    if "model/accuracy" in metrics:
+        right = f"the right one of ({metrics['data/labels']})"
         wrong = metrics.get("data/dropped/test/model")  # with data.filter_correct
         kept = metrics.get("data/test_pairs", 0)
         filtered = "" if wrong is None else f", after {wrong} of {wrong + kept} were dropped because it does not"
@@ -184,7 +184,7 @@ def _print_numbers(
     out: Console, metrics: Mapping[str, Any], task: Task, factor: float, title: str, learned: bool
 ) -> None:
     """What steers comes first where nothing was learned by swapping."""
-    steered = [facts(metrics, task), *steering_lines(metrics, task, factor)]
+    steered = [facts(metrics), *steering_lines(metrics, task, factor)]
     if SWAPPED in metrics:
         for line in (*steered, ""):
             say(out, line)

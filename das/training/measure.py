@@ -104,6 +104,7 @@ def measure(
     numbers |= {f"val/{name}": value for name, value in on_val.items()}
     if test.labels is not None:
         numbers["model/accuracy"] = float(natively_correct(engine, test, size).double().mean())
+        numbers["data/labels"] = ", ".join(label.strip() for label in test.labels)
     for one in made.get("wrong_site", ()):
         if one is not None:
             numbers["control/wrong_site/positions"] = one.placements[0].write.positions

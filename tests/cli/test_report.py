@@ -13,7 +13,7 @@ from das.training.measure import SWAPPED
 
 GOOD = {
     "iia": 0.9, "iia_changed": 0.875, "control/no_intervention/iia": 0.5, "control/no_intervention/iia_changed": 0.125,
-    "model/accuracy": 0.95,
+    "model/accuracy": 0.95, "data/labels": "she, he",
 }  # fmt: skip
 
 

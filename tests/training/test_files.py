@@ -64,12 +64,12 @@ def test_rows_left_out_are_in_the_metrics(model, tmp_path: Path) -> None:
     rows[9]["source"] = rows[9]["source"].replace("[[", "").replace("]]", "") + " [[ ]]]"
     path = write(tmp_path / "mine.jsonl", rows)
     settings = replace(SETTINGS, data=replace(DATA, strict=False))
-    fitted = das.fit(
-        model, Pairs(path, strict=False), das.method("das", rank=1), Site(1, positions="span:mark"), settings=settings
-    )
+    task, site = Pairs(path, strict=False), Site(1, positions="span:mark")
+    fitted = das.fit(model, task, das.method("das", rank=1), site, settings=settings)
     dropped = {k.removeprefix("data/dropped/"): v for k, v in fitted.metrics.items() if k.startswith("data/dropped")}
     assert dropped == {"file/row": 1, "file/position": 1, "train/label": 1}
     assert fitted.metrics["data/train_rows"] == 6 and fitted.metrics["data/test_pairs"] == 8
+    assert " she her" in task.labels and "one of (he, she) in" in facts(fitted.metrics)
 
 
 def test_contrasts_whose_responses_the_model_writes(model, tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_pairs_that_the_model_answers_wrongly_are_dropped_and_counted(model) -> 
     right = round(32 * whole["model/accuracy"])
     assert 0 < right < 32 and kept["data/test_pairs"] == right
     assert kept["data/dropped/test/model"] == 32 - right and kept["data/dropped/val/model"] > 0
-    assert kept["model/accuracy"] == 1.0 and f"after {32 - right} of 32 were dropped" in facts(kept, NameGender())
+    assert kept["model/accuracy"] == 1.0 and f"after {32 - right} of 32 were dropped" in facts(kept)
     assert not [key for key in whole if key.startswith("data/dropped")]
 
 
