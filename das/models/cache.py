@@ -1,13 +1,11 @@
 """The folder of one of the package's own models: made on first use, then read from the user's cache directory.
 
-A folder is named after everything that determines the weights: the recipe's sources and the library versions. Where the
-cache is can be set with the environment variable DAS_CACHE.
+A folder is named after everything that determines the weights: the recipe's sources and the library versions.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -16,14 +14,13 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
-import platformdirs
 from filelock import FileLock
 from transformers.utils import logging
 
 from das.errors import ModelError
+from das.models.cache_root import CACHE_VARIABLE, cache_root
 from das.models.recipes.base import Recipe, Report, recipe
 
-CACHE_VARIABLE = "DAS_CACHE"
 _LIBRARIES = ("torch", "transformers", "tokenizers")
 
 
@@ -34,7 +31,7 @@ def model_dir(name: str, cache_dir: Path | None = None, progress: bool = True) -
 
     Args:
         name: of a recipe.
-        cache_dir: root of the cache; None means $DAS_CACHE, or else the user's cache directory.
+        cache_dir: root of the cache; None for `cache_root`'s choice.
         progress: show a progress bar on stderr while training.
 
     Raises:
@@ -42,7 +39,7 @@ def model_dir(name: str, cache_dir: Path | None = None, progress: bool = True) -
         ModelError: the cache cannot be written.
     """
     wanted = recipe(name)
-    folder = _root(cache_dir) / name / recipe_hash(wanted)
+    folder = cache_root(cache_dir) / name / recipe_hash(wanted)
     if folder.is_dir():
         return folder
     try:
@@ -67,12 +64,6 @@ def recipe_hash(wanted: Recipe) -> str:
     for library in _LIBRARIES:
         digest.update(f"{library}=={version(library)}\n".encode())
     return digest.hexdigest()[:16]
-
-
-def _root(cache_dir: Path | None) -> Path:
-    if cache_dir is not None:
-        return Path(cache_dir)
-    return Path(os.environ.get(CACHE_VARIABLE) or platformdirs.user_cache_dir("das")).expanduser()
 
 
 def _make(wanted: Recipe, folder: Path, progress: bool) -> None:
