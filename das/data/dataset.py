@@ -43,6 +43,7 @@ class PairDataset:
         padding_side: "left" or "right".
         group: adjacent rows that belong together, where the items are rows already (`Example`).
         strict: raise for a row that cannot be used, rather than leave it out.
+        about: what it is, for people.
 
     Attributes:
         table: the Arrow table; `das.data.rows` documents its columns.
@@ -70,6 +71,7 @@ class PairDataset:
         padding_side: str = "left",
         group: int = 1,
         strict: bool = True,
+        about: str = "",
     ) -> None:
         if padding_side not in ("left", "right"):
             raise UnknownChoiceError("padding side", padding_side, ("left", "right"))
@@ -77,6 +79,7 @@ class PairDataset:
         examples, grouped = _examples(items, encoder)
         self.group = max(group, grouped)
         assert len(examples) % self.group == 0, "a group is not complete"
+        self.about = about
         self._padding = (padding_side, encoder.pad_id)
         try:
             self._fill(Usable(examples, labels, {}), encoder, sites)

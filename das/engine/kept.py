@@ -1,17 +1,20 @@
-"""The tensors an engine keeps of one dataset, and how much of it fits into memory."""
+"""The tensors an engine keeps of one dataset."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Literal, Protocol, final, runtime_checkable
+
+import torch
+from torch import Tensor
 
 from das.batch import PairBatch
 from das.engine.engine import Engine
 from das.engine.layout import layout
 from das.engine.read import SourceState
 from das.engine.resume import BaseState, base_state
-from das.engine.store import RowStore, row_bytes
+from das.engine.store import Form, TokenStore
+from das.engine.survey import Survey
 from das.outputs import FrozenRun
 
 Tier = Literal["all", "prefix", "hooks"]
@@ -19,24 +22,14 @@ TIERS: tuple[Tier, ...] = ("all", "prefix", "hooks")
 
 
 @runtime_checkable
-class PairData(Protocol):
-    """A dataset of pairs that can collate any of its rows."""
-
-    def __len__(self) -> int:
-        """Number of rows."""
-        ...
-
-    def collate(self, rows: Sequence[int]) -> PairBatch:
-        """The batch of these rows; its `rows` are these numbers."""
-        ...
-
-
-@runtime_checkable
 class Stored(Protocol):
-    """Kept or recorded tensors of a dataset, as one engine needs them."""
+    """Kept, recorded or computed tensors of a dataset, as one engine needs them."""
 
     @property
     def nbytes(self) -> int: ...  # noqa: D102
+
+    @property
+    def rounded(self) -> bool: ...  # noqa: D102
 
     def sources(self, batch: PairBatch) -> SourceState:
         """What `Engine.sources` would compute for this batch."""
@@ -47,106 +40,111 @@ class Stored(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Extent:
-    """Longest token axes over a dataset."""
+@final
+class Fresh:
+    """Computes everything anew for each batch: what kept tensors are compared with."""
 
-    before: int
-    after: int
-    labels: int
-    reads: tuple[dict[str, int], ...]
+    nbytes, rounded = 0, False
 
-    @classmethod
-    def of(cls, data: PairData, chunks: Sequence[range], engine: Engine) -> Extent:
-        """Measured by collating every chunk, without running the model."""
-        before = after = labels = 0
-        reads: list[dict[str, int]] = [{} for _ in engine.placements]
-        for rows in chunks:
-            batch = data.collate(rows)
-            split = layout(batch)
-            before, after = max(before, split.prefix.shape[1]), max(after, split.suffix.shape[1])
-            labels = max(labels, batch.label_ids.shape[1])
-            for known, read in zip(reads, batch.reads, strict=False):  # watched sites read nothing
-                for name, positions in read.items():
-                    known[name] = max(known.get(name, 0), positions.index.shape[1])
-        return cls(before, after, labels, tuple(reads))
+    def __init__(self, engine: Engine, runs: frozenset[FrozenRun]) -> None:
+        self.engine, self.runs = engine, runs
+
+    def sources(self, batch: PairBatch) -> SourceState:
+        """What kept sources stand for."""
+        return self.engine.sources(batch, self.runs)
+
+    def state(self, batch: PairBatch) -> BaseState:
+        """What a kept base stands for."""
+        return base_state(self.engine.view, self.engine.block, batch)
 
 
 @final
 class Kept:
-    """The kept tensors of one dataset, by row."""
+    """Kept tensors by row.
 
-    def __init__(self, engine: Engine, rows: int, runs: frozenset[FrozenRun], extent: Extent) -> None:
-        self.engine, self.n, self.runs, self.extent = engine, rows, runs, extent
-        self.read = tuple({k: RowStore(rows, p, 1, "right") for k, p in read.items()} for read in extent.reads)
-        self.hidden = {name: RowStore(rows, extent.labels, 1, "right") for name in sorted(runs)}
-        self.residual = RowStore(rows, extent.after, 1, "right")
-        depth = engine.view.n_layers - engine.block if extent.before else 0
-        self.keys = tuple(RowStore(rows, extent.before, 2, "left") for _ in range(depth))
-        self.values = tuple(RowStore(rows, extent.before, 2, "left") for _ in range(depth))
+    Args:
+        engine: model and placements.
+        survey: of the dataset.
+        stores: the tensors, by their names in `computed`; empty ones are filled by `add`.
+        in_memory: False where they are mapped from a file.
+    """
 
-    def add(self, batch: PairBatch, base: bool) -> None:
-        """Compute and keep one chunk."""
-        sources = self.engine.sources(batch, self.runs)
-        for stores, read in zip(self.read, sources.reads, strict=True):
-            for name, activation in read.items():
-                stores[name].put(batch.rows, activation)
-        for run, hidden in sources.hidden.items():
-            self.hidden[run].put(batch.rows, hidden)
-        if base:
-            state = base_state(self.engine.view, self.engine.block, batch)
-            self.residual.put(batch.rows, state.residual)
-            for stores_, tensors in ((self.keys, state.keys), (self.values, state.values)):
-                for store, tensor in zip(stores_, tensors, strict=bool(tensors)):
-                    store.put(batch.rows, tensor)
+    def __init__(self, engine: Engine, survey: Survey, stores: Mapping[str, TokenStore], in_memory: bool) -> None:
+        self.engine, self.stores, self.in_memory = engine, dict(stores), in_memory
+        device = engine.view.device if in_memory else torch.device("cpu")
+        self.axes = {name: axis.to(device) for name, axis in survey.axes.items()}
+        self.runs: frozenset[FrozenRun] = frozenset(r for r in ("target", "reference") if f"hidden.{r}" in stores)
+        self.blocks = [f"{j}" for j in range(engine.view.n_layers) if f"key.{j}" in stores]
+
+    def add(self, batch: PairBatch) -> None:
+        """Compute and keep one batch."""
+        found = computed(self.engine, batch, self.runs, base="residual" in self.stores)
+        for name, value in found.items():
+            self.stores[name].put(self.axes[axis_of(name)].index(batch.rows, value.shape[1]), value)
 
     def sources(self, batch: PairBatch) -> SourceState:
         """What `Engine.sources` would compute for this batch."""
         reads = tuple(
-            {k: s.get(batch.rows, batch.reads[i][k].index.shape[1]) for k, s in stores.items()}
-            for i, stores in enumerate(self.read)
+            {k: self._get([f"read.{i}.{k}"], batch, batch.reads[i][k].index.shape[1])[0] for k in read}
+            for i, read in enumerate(self.engine.reads)
         )
-        labels = batch.label_ids.shape[1]
-        return SourceState(reads, {run: store.get(batch.rows, labels) for run, store in self.hidden.items()})
+        runs = sorted(self.runs)
+        hidden = self._get([f"hidden.{run}" for run in runs], batch, batch.label_ids.shape[1])
+        return SourceState(reads, dict(zip(runs, hidden, strict=True)))
 
     def state(self, batch: PairBatch) -> BaseState:
         """What `base_state` would compute for this batch."""
         split, positions = layout(batch), batch.base.position_ids
         before, after = split.prefix.shape[1], split.suffix.shape[1]
-        stored = before > 0
+        blocks = self.blocks if before else []
+        keys, values = (self._get([f"{what}.{j}" for j in blocks], batch, before) for what in ("key", "value"))
         return BaseState(
             batch.base.ids.gather(1, split.suffix), positions.gather(1, split.suffix), split.suffix_mask,
-            self.residual.get(batch.rows, after), split.prefix_mask,
-            tuple(s.get(batch.rows, before) for s in self.keys) if stored else (),
-            tuple(s.get(batch.rows, before) for s in self.values) if stored else (),
+            self._get(["residual"], batch, after)[0], split.prefix_mask,
+            tuple(k.transpose(1, 2) for k in keys), tuple(v.transpose(1, 2) for v in values),
         )  # fmt: skip
-
-    def choose(self, batch: PairBatch, budget: int) -> tuple[Tier, str]:
-        """The highest tier whose tensors fit the budget, measured on one chunk."""
-        sources = self.engine.sources(batch, self.runs)
-        light = sum(
-            row_bytes(a, 1, self.extent.reads[i][k]) for i, read in enumerate(sources.reads) for k, a in read.items()
-        )
-        light += sum(row_bytes(hidden, 1, self.extent.labels) for hidden in sources.hidden.values())
-        state = base_state(self.engine.view, self.engine.block, batch)
-        heavy = row_bytes(state.residual, 1, self.extent.after)
-        heavy += sum(row_bytes(t, 2, self.extent.before) for t in (*state.keys, *state.values))
-        sizes: tuple[tuple[Tier, int], ...] = (("all", light + heavy), ("prefix", light))
-        for chosen, size in sizes:
-            if size * self.n <= budget:
-                return chosen, f"{_mib(size * self.n)} MiB of a budget of {_mib(budget)} MiB"
-        return "hooks", f"sources alone need {_mib(light * self.n)} MiB, over the budget of {_mib(budget)} MiB"
 
     @property
     def nbytes(self) -> int:
-        """Memory held."""
-        return sum(s.nbytes for s in self._stores())
+        """Memory held; nothing where a file is mapped."""
+        return sum(s.data.numel() * s.data.element_size() for s in self.stores.values()) if self.in_memory else 0
 
-    def _stores(self) -> Iterator[RowStore]:
-        for read in self.read:
-            yield from read.values()
-        yield from (*self.hidden.values(), self.residual, *self.keys, *self.values)
+    @property
+    def rounded(self) -> bool:
+        """Whether tensors are stored in another dtype than they are computed in."""
+        return any(s.data.dtype != s.form.dtype for s in self.stores.values())
+
+    def _get(self, names: list[str], batch: PairBatch, length: int) -> list[Tensor]:
+        """Stored tensors of one axis, (B, length, ...) each."""
+        if not names:
+            return []
+        index = self.axes[axis_of(names[0])].index(batch.rows, length)
+        return [self.stores[name].get(index) for name in names]
 
 
-def _mib(size: int) -> int:
-    return -(-size // (1 << 20))
+def computed(engine: Engine, batch: PairBatch, runs: frozenset[FrozenRun], base: bool) -> dict[str, Tensor]:
+    """What is kept of a batch, tokens on axis 1: "read.I.SOURCE", "hidden.RUN"; of the base "residual", "key.BLOCK",
+    "value.BLOCK".
+    """
+    sources = engine.sources(batch, runs)
+    found = {f"read.{i}.{name}": h for i, read in enumerate(sources.reads) for name, h in read.items()}
+    found |= {f"hidden.{run}": h for run, h in sources.hidden.items()}
+    if not base:
+        return found
+    state = base_state(engine.view, engine.block, batch)
+    found["residual"] = state.residual
+    for i, (k, v) in enumerate(zip(state.keys, state.values, strict=True), engine.block):
+        found |= {f"key.{i}": k.transpose(1, 2), f"value.{i}": v.transpose(1, 2)}
+    return found
+
+
+def axis_of(name: str) -> str:
+    """The survey's axis along which a kept tensor lies."""
+    kind = name.split(".")[0]
+    return {"hidden": "labels", "residual": "after", "key": "before", "value": "before"}.get(kind, name)
+
+
+def forms(engine: Engine, batch: PairBatch, runs: frozenset[FrozenRun], base: bool) -> dict[str, Form]:
+    """What would be kept, measured on one batch."""
+    found = computed(engine, batch, runs, base)
+    return {name: Form(tuple(h.shape[2:]), h.dtype, h.device) for name, h in found.items()}

@@ -4,22 +4,26 @@
     prefix   sources and targets are kept; the base prefix is recomputed per step without gradient, then resumed
     hooks    nothing is kept: every step runs sources and base in full; the reference the others are tested against
 
-`prepare` picks the highest tier that the model allows and the memory budget holds, and says why.
+What is kept is in memory as far as the budget goes, and else in a memory-mapped file that later runs of the same model,
+data and sites use again. `prepare` picks the highest tier that the model, memory and disk allow, and says why.
 """
 
 from __future__ import annotations
 
 import logging
-from typing import Literal, final
+from typing import Literal, final, get_args
 
-from rich.progress import track
 from torch import nn
 
 from das.batch import PairBatch
+from das.engine.disk import DiskCache, mib
 from das.engine.engine import Engine
-from das.engine.kept import TIERS, Extent, Kept, PairData, Stored, Tier
+from das.engine.keeper import Keeper
+from das.engine.kept import TIERS, Fresh, Kept, Stored, Tier
 from das.engine.read import SourceState
 from das.engine.resume import BaseState, base_state
+from das.engine.store import Store
+from das.engine.survey import PairData
 from das.errors import UnknownChoiceError
 from das.interventions.sets import InterventionSet
 from das.models.layouts import LAYOUTS
@@ -58,9 +62,19 @@ class Prepared:
             self._kept.state(batch) if self.tier == "all" else base_state(view, block, batch)
         )
 
+    def fresh(self) -> Prepared:
+        """The same, but with nothing kept: what kept tensors stand for is computed anew for each batch."""
+        kept = None if self._kept is None else Fresh(self.engine, self.runs)
+        return Prepared(self.engine, self.tier, "computed anew", self.runs, kept)
+
+    @property
+    def rounded(self) -> bool:
+        """Whether what is kept is rounded to a smaller dtype than the model's."""
+        return self._kept is not None and self._kept.rounded
+
     @property
     def nbytes(self) -> int:
-        """Memory held for the dataset."""
+        """Memory held for the dataset; what is mapped from a file does not count."""
         return 0 if self._kept is None else self._kept.nbytes
 
 
@@ -71,36 +85,58 @@ def prepare(
     runs: frozenset[FrozenRun] = frozenset(),
     tier: Tier | Literal["auto"] = "auto",
     budget_bytes: int = 4 << 30,
-    batch_size: int = 64,
+    batch_size: int = 256,
+    store: Store = "model",
+    cache: DiskCache | None = None,
     progress: bool = False,
 ) -> Prepared:
-    """Collect what the tier keeps, in one pass over the data without gradients.
+    """Collect what the tier keeps, in one pass over the data without gradients, or find it on disk.
 
     Args:
         engine: model and placements.
         data: the dataset the steps will take their batches from.
         runs: frozen runs whose logits are needed beside the intervened run's.
         tier: "auto" picks the highest tier that fits; a tier that the model does not allow falls back to "hooks".
-        budget_bytes: most memory the kept tensors may take under "auto".
-        batch_size: rows per collecting forward.
+        budget_bytes: most memory the kept tensors may take where they can be on disk or, under "auto", be left out.
+        batch_size: most rows per collecting forward.
+        store: "bfloat16" rounds what is kept, which halves it where the model computes in float32.
+        cache: where kept tensors go that are over the budget; None for nowhere.
         progress: show a progress bar.
     """
     if tier not in (*TIERS, "auto"):
         raise UnknownChoiceError("engine tier", tier, (*TIERS, "auto"))
+    if store not in (known := get_args(Store)):
+        raise UnknownChoiceError("way to store kept activations", store, known)
+    chosen: Tier
+    kept: Kept | None
     obstacle = why_not_resumable(engine)
     if tier == "hooks" or obstacle:
-        reason = obstacle or "asked for"
-        logger.info("engine tier: hooks (%s)", reason)
-        return Prepared(engine, "hooks", reason, runs, None)
-    chunks = [range(i, min(i + batch_size, len(data))) for i in range(0, len(data), batch_size)]
-    kept = Kept(engine, len(data), runs, Extent.of(data, chunks, engine))
-    chosen, reason = (tier, "asked for") if tier != "auto" else kept.choose(data.collate(chunks[0]), budget_bytes)
+        chosen, reason, kept = "hooks", obstacle or "asked for", None
+    else:
+        keeper = Keeper(engine, data, runs, store, cache, batch_size, progress)
+        chosen, reason, kept = _keep(keeper, tier, budget_bytes)
+        reason += ", in bfloat16" if kept is not None and store == "bfloat16" else ""
     logger.info("engine tier: %s (%s)", chosen, reason)
-    if chosen == "hooks":
-        return Prepared(engine, "hooks", reason, runs, None)
-    for rows in track(chunks, "reading sources and prefixes", disable=not progress, transient=True):
-        kept.add(data.collate(rows), base=chosen == "all")
     return Prepared(engine, chosen, reason, runs, kept)
+
+
+def _keep(keeper: Keeper, tier: Tier | Literal["auto"], budget: int) -> tuple[Tier, str, Kept | None]:
+    """The first of these that is possible: on disk by an earlier run, in memory, on disk; a higher tier first."""
+    asked: tuple[Tier, ...] = ("all", "prefix") if tier == "auto" else (tier,)
+    if (earlier := keeper.earlier(asked[0])) is not None:
+        return asked[0], f"kept on disk by an earlier run: {keeper.file(asked[0])}", earlier
+    obstacle = ""
+    for chosen in asked:
+        size = mib(keeper.size(chosen))
+        if keeper.size(chosen) <= budget:
+            return chosen, f"{size} of a budget of {mib(budget)}{obstacle}", keeper.in_memory(chosen)
+        kept = keeper.on_disk(chosen)
+        if isinstance(kept, Kept):
+            return chosen, f"{size}, over the budget of {mib(budget)}: on disk, {keeper.file(chosen)}", kept
+        obstacle = f"; tier {chosen} needs {size}, {kept}"
+    if tier != "auto":
+        return tier, f"asked for, though over the budget of {mib(budget)}{obstacle}", keeper.in_memory(tier)
+    return "hooks", f"over the budget of {mib(budget)}{obstacle}", None
 
 
 def why_not_resumable(engine: Engine) -> str | None:
@@ -115,6 +151,6 @@ def why_not_resumable(engine: Engine) -> str | None:
         return "unknown model family: its state may not be keys and values only"
     if not all(site.resumable for site in engine.visited):
         return "a site lies before the first block"
-    if any(b._forward_hooks or b._forward_pre_hooks for b in view.blocks):
-        return "somebody else's hooks sit on the blocks"
+    if any(m._forward_hooks or m._forward_pre_hooks for m in view.blocks.modules()):
+        return "somebody else's hooks sit in the blocks"
     return None

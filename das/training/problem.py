@@ -46,6 +46,7 @@ class DataSettings:
         chat: put prompts through the tokenizer's chat template.
         system: system prompt of the chat.
         batch_size: rows per forward when nothing is trained.
+        seed: of the samplers; None for the run's own.
     """
 
     n_train: int = 512
@@ -59,6 +60,7 @@ class DataSettings:
     chat: bool = False
     system: str | None = None
     batch_size: int = 64
+    seed: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("n_train", "n_val", "n_test", "n_contrast", "response_tokens", "batch_size"):
@@ -75,7 +77,7 @@ class Problem:
         task: causal model and sampler.
         tokenizer: the model's own by default.
         data: sizes and tokenization.
-        seed: of the samplers.
+        seed: of the samplers, unless `data` says another.
 
     Attributes:
         dropped: split (or "file") -> kind of error, or "model" where it answers wrongly -> rows left out, for what was
@@ -92,7 +94,8 @@ class Problem:
         seed: int = 0,
     ) -> None:
         _check(model, task)
-        self.model, self.task, self.data, self.seed = model, task, data or DataSettings(), seed
+        self.model, self.task, self.data = model, task, data or DataSettings()
+        self.seed = seed if self.data.seed is None else self.data.seed
         self.dropped: dict[str, Mapping[str, int]] = {"file": getattr(task, "dropped", {})}
         self.fitted: dict[str, int] = {}
         self.view = ModelView(model)
@@ -212,8 +215,10 @@ class Problem:
     ) -> PairDataset:
         """Pairs, contrasts or examples as a dataset with positions for the interventions' and the watched sites."""
         where = where_of(interventions, watch)
-        side, strict = self.data.padding_side, self.data.strict
-        return PairDataset(items, self.encoder, where, labels=labels, padding_side=side, group=group, strict=strict)
+        return PairDataset(
+            items, self.encoder, where, labels=labels, padding_side=self.data.padding_side, group=group,
+            strict=self.data.strict, about=self.task.name,
+        )  # fmt: skip
 
 
 def _check(model: Any, task: Any) -> None:

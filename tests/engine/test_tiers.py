@@ -55,7 +55,7 @@ def made(model, sites, sources=None):
 def step(model, sites, data, rows, tier, objective, sources=None):
     interventions = made(model, sites, sources)
     prepared = prepare(
-        Engine(model, interventions.placements), data, runs=objective.needs.runs, tier=tier, batch_size=2
+        Engine(model, interventions.placements), data, runs=objective.needs.runs, tier=tier, batch_size=3
     )
     assert prepared.tier == tier, prepared.reason
     return outcome(interventions, prepared, data.collate(rows), objective)
@@ -98,6 +98,22 @@ def test_all_families(family, side):
                     assert_same(expected, step(model, sites, data, rows, tier, objective))
                 except AssertionError as error:
                     raise AssertionError(f"{family} {side} {name} labels={labels} {tier}: {error}") from error
+
+
+@pytest.mark.parametrize("family", ["llama-gqa", "mistral", "gpt2"])
+def test_in_double_precision_they_agree_to_its_rounding(family):
+    """What the tolerance above leaves room for is rounding: one query head's gradient is 1e-6 of the loss."""
+    model = tiny_model(family, dtype=torch.float64)
+    for name, sites in SITES.items():
+        data = RandomPairs(5, [["source"]] * len(sites), "right", "last" if name == "last_block" else 2)
+        found = []
+        for tier in ("hooks", "all", "prefix"):
+            interventions = made(model, sites).double()
+            ready = prepare(Engine(model, interventions.placements), data, tier=tier, batch_size=2)
+            _, gradients = outcome(interventions, ready, data.collate([2, 0, 3]), CounterfactualCE())
+            found.append(torch.cat([g.flatten() for g in gradients]))
+        for other in found[1:]:
+            assert float((other - found[0]).norm() / found[0].norm()) < 1e-10, name
 
 
 @pytest.mark.parametrize("tier", ["all", "prefix"])
@@ -174,7 +190,8 @@ def test_nothing_is_left_behind_after_a_run_or_an_error():
 def test_the_budget_decides_the_tier_and_says_why():
     model, data = tiny_model("llama-gqa"), RandomPairs(6, [["source"]], written="last")
     engine = Engine(model, InterventionSet([(Site(1), das(32, 2))]).placements)
-    chosen = [prepare(engine, data, budget_bytes=b) for b in (1 << 30, 6 * 32 * 4, 10)]
+    light = (6 + 1) * 32 * 4  # a token of every row and one of zeros
+    chosen = [prepare(engine, data, budget_bytes=b) for b in (1 << 30, light, 10)]
     assert [c.tier for c in chosen] == ["all", "prefix", "hooks"]
     assert all("budget" in c.reason for c in chosen)
     assert chosen[0].nbytes > chosen[1].nbytes > chosen[2].nbytes == 0
