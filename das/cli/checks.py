@@ -116,4 +116,4 @@ def _with_responses(contrast: Contrast, problem: Problem) -> Contrast:
 
 
 def _expected(tier: str) -> str:
-    return "all, or prefix where memory is short" if tier == "auto" else tier
+    return "all, on disk where memory is short, or prefix where that is too" if tier == "auto" else tier

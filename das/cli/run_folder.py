@@ -25,7 +25,7 @@ _MISSING = "(absent)"
 #: What does not change what is learned: single keys, and whole sections.
 _IGNORED = frozenset({
     "run_dir", "name", "trainer.progress", "trainer.log_every", "trainer.checkpoint_every", "trainer.budget_gib",
-    "trainer.tier",
+    "trainer.tier", "trainer.cache_dir", "trainer.cache_gib",
 })  # fmt: skip
 _IGNORED_SECTIONS = ("steering", "logger")
 

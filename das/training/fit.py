@@ -107,12 +107,14 @@ def _measured(
     metrics: Mapping[str, Metric],
 ) -> tuple[dict[str, Any], Made]:
     """Numbers, and the trained controls among those made."""
+    error = learned.trained.store_grad_rel_err
     numbers: dict[str, Any] = {
         "train/steps": learned.trained.steps,
         "train/seconds": round(learned.trained.seconds, 3),
         "train/resumed": learned.trained.resumed,
         "engine/tier": learned.trained.tier,
         "engine/tier_reason": learned.trained.tier_reason,
+        **({"engine/store_grad_rel_err": error} if error is not None else {}),
         **({"data/train_rows": learned.rows} if learned.rows else {}),
         **{f"data/{split}_prompts_fitted": n for split, n in problem.fitted.items()},
         **{f"data/dropped/{split}/{why}": n for split, each in problem.dropped.items() for why, n in each.items()},

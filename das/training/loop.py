@@ -17,7 +17,9 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint, RichProgressB
 from das.data.datamodule import PairDataModule
 from das.data.dataset import PairDataset
 from das.data.loader import PairLoader
+from das.engine.disk import disk_cache
 from das.engine.engine import Engine
+from das.engine.store import Store
 from das.engine.tiers import Prepared, Tier, prepare
 from das.errors import EmptySplitError, InputError, UnknownChoiceError
 from das.interventions.sets import InterventionSet
@@ -28,6 +30,7 @@ from das.training.checkpoints import FOLDER, keep_newest, newest_checkpoint
 from das.training.lightning import interruptible, quiet
 from das.training.module import InterventionModule
 from das.training.optim import Optimizer
+from das.training.rounding import rounding_error
 
 log = logging.getLogger("das.training")
 
@@ -49,7 +52,10 @@ class TrainerSettings:
         devices: processes that share the rows of every step, each with batches of `batch_size`, where they were started
             together (`torchrun --nproc-per-node=N`); the model is in every process.
         tier: engine tier, or "auto".
-        budget_gib: memory the engine may use for its caches under "auto".
+        budget_gib: memory the engine may use for what it keeps of a dataset; beyond, it goes to files on disk.
+        cache_dir: root of the folder of these files; None means $DAS_CACHE, or else the user's cache directory.
+        cache_gib: most that all of these files take, what was not used longest is removed first; 0 for none.
+        store: "bfloat16" rounds what is kept, "model" keeps the model's own dtype.
         val_every: steps between validation losses; 0 never.
         checkpoint_every: steps between checkpoints in the run folder.
         log_every: steps between log lines.
@@ -63,6 +69,9 @@ class TrainerSettings:
     devices: int = 1
     tier: Tier | Literal["auto"] = "auto"
     budget_gib: float = 4.0
+    cache_dir: str | None = None
+    cache_gib: float = 20.0
+    store: Store = "model"
     val_every: int = 0
     checkpoint_every: int = 50
     log_every: int = 10
@@ -73,7 +82,7 @@ class TrainerSettings:
         if min(counts := (self.max_steps, self.batch_size, self.accumulate, self.devices)) < 1:
             names = "max_steps, batch_size, accumulate and devices"
             raise EmptySplitError(f"trainer.{names} must be at least 1", got=str(counts))
-        for name in ("val_every", "checkpoint_every", "log_every", "budget_gib"):
+        for name in ("val_every", "checkpoint_every", "log_every", "budget_gib", "cache_gib"):
             if not getattr(self, name) >= 0:
                 raise InputError(f"trainer.{name} must not be negative", got=getattr(self, name))
         free = set(inspect.signature(pl.Trainer).parameters) - _OWN
@@ -91,6 +100,7 @@ class Trained:
         seconds: wall time, caches included; of the last part only where the run was resumed.
         tier, tier_reason: how the engine ran, and why; None where nothing was trained.
         resumed: whether it continued an interrupted run.
+        store_grad_rel_err: what rounding of kept activations does to a gradient (`das.training.rounding`), if rounded.
     """
 
     steps: int
@@ -98,6 +108,7 @@ class Trained:
     tier: str | None = None
     tier_reason: str | None = None
     resumed: bool = False
+    store_grad_rel_err: float | None = None
 
 
 def prepared(
@@ -107,9 +118,11 @@ def prepared(
     runs: frozenset[FrozenRun] = frozenset(),
     progress: bool = False,
 ) -> Prepared:
-    """The engine prepared on a dataset, within the settings' tier and budget."""
-    budget = int(settings.budget_gib * (1 << 30))
-    return prepare(engine, data, runs=runs, tier=settings.tier, budget_bytes=budget, progress=progress)
+    """The engine prepared on a dataset, within the settings' tier and budgets."""
+    return prepare(
+        engine, data, runs=runs, tier=settings.tier, budget_bytes=int(settings.budget_gib * (1 << 30)),
+        store=settings.store, cache=disk_cache(settings.cache_dir, settings.cache_gib), progress=progress,
+    )  # fmt: skip
 
 
 def train(
@@ -143,10 +156,11 @@ def train(
     watching.append(Reports())
     module = InterventionModule(interventions.train(), ready, objective, optimizer, seed)
     loader = PairLoader(data, settings.batch_size, seed)
+    first = PairLoader(data, settings.batch_size, seed)
+    rounding = rounding_error(ready, first, interventions, objective, seed) if ready.rounded else None
     with quiet(), interruptible():
-        epochs = (
-            settings.max_steps * settings.accumulate * settings.devices // len(loader) + 2
-        )  # never reached: max_steps ends the run
+        needed = settings.max_steps * settings.accumulate * settings.devices // len(loader)
+        epochs = needed + 2  # never reached: max_steps ends the run
         trainer = trainer_of(engine.view.device, settings, optimizer.clip or None, logger, run_dir, watching, epochs)
         resumed = newest_checkpoint(run_dir)
         where = "" if resumed is None else f", going on from {resumed.name}"
@@ -159,7 +173,7 @@ def train(
     keep_newest(run_dir)
     interventions.eval()
     seconds = time.perf_counter() - began
-    return Trained(trainer.global_step, seconds, ready.tier, ready.reason, resumed is not None)
+    return Trained(trainer.global_step, seconds, ready.tier, ready.reason, resumed is not None, rounding)
 
 
 def trainer_of(
