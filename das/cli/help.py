@@ -18,6 +18,7 @@ COMMANDS: dict[str, str] = {
     "bench": "run the project's own benchmarks, about models in which the right answer is known, over seeds",
     "show": "show pairs of a task with the intervened tokens marked (loads no weights)",
     "validate": "compose a configuration and bind it to the model (loads no weights)",
+    "cache": "activations that were kept on disk because memory was short: list them, remove them",
     "ls": "list models, tasks, sites, interventions, objectives, metrics, ...",
     "demo": "train on the embedded model, and see the same prompt steered both ways",
 }
@@ -69,6 +70,12 @@ A file of another commit, or of other libraries, is refused and left as it is: g
     "show": "das show task=name_gender n=4 split=test\ndas show site=last model=hf model.path=FOLDER",
     "validate": """das validate experiment=cdas_name_gender model=hf model.path=FOLDER site.layer=7
 das validate intervention=loreft                       also says how the method steers, and by which factors""",
+    "cache": """das cache ls
+das cache prune                     everything: it is made again where it is needed
+das cache prune older_than=7d       what was not used for a week (m, h, d, w)
+das cache prune size=10GiB          what was not used longest, until this is left (MiB, GiB)
+
+cache_dir=FOLDER where trainer.cache_dir was set. `trainer.cache_gib` limits the size while runs write.""",
     "ls": "das ls\ndas ls tasks",
     "demo": "das demo\ndas demo run_dir=runs/my-demo",
 }

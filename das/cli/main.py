@@ -58,8 +58,8 @@ def _dispatch(args: list[str]) -> int:
     # and starve other processes where cores are few: a training took five times as long on a busy machine of two.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     quiet()
-    if command == "ls":
-        return int(importlib.import_module("das.cli.ls").command(rest) or 0)
+    if command in ("ls", "cache"):
+        return int(importlib.import_module(f"das.cli.{command}").command(rest) or 0)
     from das.cli.hydra_app import launch
 
     return launch(command, rest)

@@ -16,7 +16,7 @@ HEAVY = ("torch", "transformers", "pytorch_lightning", "hydra", "omegaconf", "da
 
 
 @pytest.mark.parametrize(
-    "args", [["--help"], ["train", "--help"], ["steer", "-h"], ["ls"], ["ls", "tasks"], []], ids=str
+    "args", [["--help"], ["train", "--help"], ["steer", "-h"], ["ls"], ["ls", "tasks"], ["cache", "ls"], []], ids=str
 )
 def test_light_commands_import_nothing_heavy(args: list[str]) -> None:
     code = f"import sys; from das.cli.main import main; code = main({args!r})\n"
