@@ -47,11 +47,9 @@ class Prompt:
         for name, mentions in self.spans.items():
             for start, end in mentions:
                 if not 0 <= start < end <= len(self.text):
-                    raise PositionError(
-                        f"span {name!r} lies outside its prompt",
-                        got=f"characters {start}:{end} of a text of {len(self.text)}",
-                        remedy="give half-open character offsets into the text",
-                    )
+                    got = f"characters {start}:{end} of a text of {len(self.text)}"
+                    remedy = "give half-open character offsets into the text"
+                    raise PositionError(f"span {name!r} lies outside its prompt", got=got, remedy=remedy)
 
     @classmethod
     def from_marked(cls, text: str, name: str = MARK) -> Prompt:
@@ -87,9 +85,7 @@ class CounterfactualPair:
         origin: where it was read ("pairs.csv, row 3"), for messages; None where it was sampled.
         rival: the label that the base's competes with, whatever the interchange (the subject in `ioi`), or None.
         value: logit(base_label) - logit(rival) under the interchange, as the causal model has it, or None.
-
-    Raises:
-        InputError: a value without a rival.
+            Only with a rival.
     """
 
     base: Prompt
@@ -104,10 +100,7 @@ class CounterfactualPair:
 
     def __post_init__(self) -> None:
         if self.value is not None and self.rival is None:
-            raise InputError(
-                "a pair with a value needs the rival that it is relative to", got=f"value {self.value}, no rival",
-                remedy="give rival: value is logit(base_label) - logit(rival)",
-            )  # fmt: skip
+            raise InputError("a pair's value is relative to a rival", got=f"value {self.value}", remedy="give rival")
 
     @property
     def changed(self) -> bool:
@@ -197,11 +190,8 @@ class Site:
         where = self.source_positions
         if isinstance(where, Mapping):
             if source not in where:
-                raise PositionError(
-                    f"the site does not say where source {source!r} is read",
-                    got=f"source_positions for {sorted(where)}",
-                    remedy="name every source, or give one position for all of them",
-                )
+                got, remedy = f"source_positions for {sorted(where)}", "name every source, or give one position for all"
+                raise PositionError(f"the site does not say where source {source!r} is read", got=got, remedy=remedy)
             where = where[source]
         return replace(self, positions=self.positions if where is None else where, source_positions=None)
 
