@@ -37,6 +37,7 @@ _FORMS = {
 _NEED_NO_PROMPT = ("all", "first", "from")
 #: Kinds of positions that go on behind the prompt.
 _TAILS = ("all", "generated", "from")
+_MARK_IT = "mark the words as [[...]] in the prompt, or choose other positions"
 
 
 @dataclass(frozen=True)
@@ -176,18 +177,20 @@ def _template_end(spec: PositionSpec, encoded: EncodedPrompt) -> list[int]:
 def _span_groups(spec: PositionSpec, encoded: EncodedPrompt) -> list[list[int]]:
     mentions = encoded.spans.get(spec.name)
     if not mentions:
-        raise _error(f"the prompt has no span {spec.name!r}, which {spec.text!r} refers to", encoded)
+        there = " or ".join(f"span:{name}" for name in sorted(encoded.spans))
+        way = f"choose a span that it has (site.positions={there}), or {_MARK_IT}" if there else _MARK_IT
+        raise _error(f"the prompt has no span {spec.name!r}, which {spec.text!r} refers to", encoded, remedy=way)
     if spec.part == "after":
         return [[group[-1] + 1] for group in mentions if group[-1] + 1 < len(encoded)]
     part = {"": slice(None), "first": slice(1), "last": slice(-1, None)}[spec.part]
     return [group[part] for group in mentions]
 
 
-def _error(what: str, encoded: EncodedPrompt, n_response: int = 0) -> PositionError:
+def _error(what: str, encoded: EncodedPrompt, n_response: int = 0, remedy: str = _MARK_IT) -> PositionError:
     spans = ", ".join(sorted(encoded.spans)) or "none"
     return PositionError(
         what,
         got=f"prompt {encoded.text!r} with {len(encoded)} tokens ({encoded.prefix} of them the prefix), "
         f"{n_response} response tokens; its spans: {spans}",
-        remedy="mark the words as [[...]] in the prompt, or choose other positions",
+        remedy=remedy,
     )

@@ -94,7 +94,10 @@ def test_malformed_forms_list_the_grammar(text):
     [
         ("index:8", "'index:8' is out of range"),
         ("index:-9", "'index:-9' is out of range"),
-        ("span:city", "no span 'city', which 'span:city' refers to"),
+        (
+            "span:city",
+            r"no span 'city', which 'span:city' refers to.* that it has \(site.positions=span:name\), or mark",
+        ),
         ("generated", "one token leaves no response token to edit: positions 'generated' select no token"),
         ("from:8", "'from:8' select no token"),
         ("template:xyz", "does not contain the text of 'template:xyz'"),
