@@ -84,6 +84,7 @@ def _corrupted(pair: CounterfactualPair) -> Prompt:
     if pair.target is None:
         raise CapabilityError(
             "patching needs a corrupted prompt with an answer of its own, and this pair's label belongs to no source",
-            got=pair.base.text, remedy="use pairs whose source is itself the counterfactual (target='source')",
+            got=pair.base.text, remedy="if a source's own continuation is the counterfactual label, name that source, "
+            f"with task=pairs task.target={min(pair.sources)}; or use another task",
         )  # fmt: skip
     return pair.sources[pair.target]
