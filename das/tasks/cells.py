@@ -24,11 +24,12 @@ def prompt_of(row: Row, column: str, mark: str | None) -> Prompt:
 
     Raises:
         RowError: no text, or spans that are no {"name": [[start, end], ...]}.
-        PositionError: a span outside the text, on white space, or overlapping itself.
+        PositionError: a mark that is empty or not closed; a span outside the text, on white space, or overlapping
+            itself.
     """
     text, given = row.text(column), row.get(f"{column}_spans")
     if given is None:
-        return Prompt(text) if mark is None else Prompt.from_marked(text, mark)
+        return Prompt(text) if mark is None else _marked(text, mark, column)
     try:
         found = json.loads(given) if isinstance(given, str) else given
         spans = {str(k): tuple(sorted((int(a), int(b)) for a, b in v)) for k, v in found.items() if v is not None}
@@ -44,6 +45,16 @@ def prompt_of(row: Row, column: str, mark: str | None) -> Prompt:
             raise PositionError(f"span {name!r} of {column} covers white space only", got=mentions, remedy="move it")
         if any(end > start for (_, end), (start, _) in pairwise(mentions)):
             raise PositionError(f"mentions of span {name!r} of {column} overlap", got=mentions, remedy="separate them")
+    return prompt
+
+
+def _marked(text: str, mark: str, column: str) -> Prompt:
+    prompt = Prompt.from_marked(text, mark)
+    if "[[" in prompt.text:  # another mark closed both
+        raise PositionError(
+            f"a mark of {column} is not closed: '[[' without ']]'", got=text,
+            remedy="close it: [[words]], or give task.mark=null if the brackets are text",
+        )  # fmt: skip
     return prompt
 
 

@@ -128,6 +128,7 @@ BAD = {
     "not text": ({"source": 1.5}, RowError, "source is no text"),
     "no mark": ({"base": "The ball was"}, PositionError, "base has no span 'mark', which other rows have"),
     "an open mark": ({"base": "The [[ball was"}, PositionError, "not closed"),
+    "a mark in an open one": ({"base": "[[The ball of [[me]] was"}, PositionError, "base is not closed"),
     "overlap": ({"base_spans": {"mark": [[0, 4], [2, 6]]}}, PositionError, "overlap"),
     "outside": ({"base_spans": {"mark": [[0, 400]]}}, PositionError, "outside its prompt"),
     "white space": ({"base_spans": {"mark": [[3, 4]]}}, PositionError, "white space only"),
