@@ -111,7 +111,8 @@ class Encoder:
             raise LabelError(
                 f"label {label!r} must be a single token",
                 got=f"{self._names(ids)} after {encoded.text!r}",
-                remedy="choose another label, or drop the label set and train on the whole label",
+                remedy=self._spaced(encoded, label)
+                or "choose another label, or drop the label set and train on the whole label",
             )
         return ids[0]
 
@@ -154,6 +155,14 @@ class Encoder:
                 remedy="move the space from the prompt's end to the label's start, or choose another label",
             )
         return joint[n:]
+
+    def _spaced(self, encoded: EncodedPrompt, label: str) -> str | None:
+        """The remedy where a label is a single token with a space before it."""
+        spaced = f" {label}"
+        joint = self._tokens([encoded.text + spaced])[0].ids
+        if label[:1].isspace() or len(joint) != len(encoded) + 1 or joint[:-1] != encoded.ids:
+            return None
+        return f"write {spaced!r}: a label starts with its own space"
 
     def _names(self, ids: tuple[int, ...]) -> str:
         return repr(self.tokenizer.convert_ids_to_tokens(list(ids)))

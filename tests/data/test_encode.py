@@ -76,6 +76,15 @@ def test_label_of_several_tokens_names_them(any_tokenizer):
         encoder.only(encoder.label_ids(prompt, " xylophones"), prompt, " xylophones")
 
 
+def test_a_label_that_lacks_its_space_is_told_so(tokenizer):
+    encoder = Encoder(tokenizer)
+    prompt = encoder.encode(Prompt("Tim saw"))
+    with pytest.raises(LabelError, match=r"label 'she' must be a single token.*Write ' she': a label starts"):
+        encoder.only(encoder.label_ids(prompt, "she"), prompt, "she")
+    with pytest.raises(LabelError, match="train on the whole label"):
+        encoder.only(encoder.label_ids(prompt, "xylophones"), prompt, "xylophones")
+
+
 def test_merge_across_the_boundary(any_tokenizer):
     encoder = Encoder(any_tokenizer)
     prompt = encoder.encode(Prompt("Tim wa"))
