@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from das.data.tokenize import EncodedPrompt
 from das.errors import ContextLengthError, InputError, LabelError, PositionError
+from das.tasks.sieve import WAY_OUT
 from das.types import CounterfactualPair
 
 
@@ -66,5 +67,5 @@ def naming(row: int, pair: CounterfactualPair) -> Iterator[None]:
         if pair.origin is not None:
             where = pair.origin
             if isinstance(error, ROW_ERRORS):
-                remedy = f"{remedy}, or leave such rows out with data.strict=false"
+                remedy += WAY_OUT
         raise type(error)(f"{where}: {error.what}", got=error.got, remedy=remedy) from error

@@ -13,7 +13,7 @@ from das.data.examples import ROW_ERRORS, Encoded, Example, labels_of
 from das.data.placing import Where, placed
 from das.data.rows import columns, encode_examples
 from das.errors import InputError
-from das.tasks.sieve import nothing_left, reason
+from das.tasks.sieve import nothing_left, reason, tell
 
 log = logging.getLogger("das.data")
 T = TypeVar("T")
@@ -77,15 +77,18 @@ def _sifted(
 def _groups(rows_of: Sequence[T], group: int, attempt: Callable[[T], None], dropped: Counter[str]) -> list[T]:
     """The groups of whose rows none makes `attempt` fail."""
     kept: list[T] = []
+    errors = []
     for start in range(0, len(rows_of), group):
         rows = rows_of[start : start + group]
         for number, row in enumerate(rows, start):
             if (error := _failure(attempt, row)) is not None:
                 dropped[reason(error)] += group
-                log.warning("left out: %s", re.sub(r"^row 0\b", f"row {number}", str(error)))  # it was tried alone
+                what = re.sub(r"^row 0\b", f"row {number}", error.what)  # it was tried alone
+                errors.append(type(error)(what, got=error.got, remedy=error.remedy))
                 break
         else:
             kept += rows
+    tell(log, errors, group)
     if not kept:
         raise nothing_left("this split", dropped)
     return kept

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from das.errors import EmptySplitError, InputError
@@ -13,6 +13,11 @@ from das.errors import EmptySplitError, InputError
 T = TypeVar("T")
 U = TypeVar("U")
 log = logging.getLogger("das.tasks")
+
+#: What the remedy for a row ends in, where its error may be avoided so.
+WAY_OUT = ", or leave such rows out with data.strict=false"
+#: Rows left out that are named one by one.
+_EXAMPLES = 5
 
 
 class Sieve:
@@ -36,20 +41,30 @@ class Sieve:
             InputError: of `make`, naming the row; only if strict.
             EmptySplitError: nothing is left.
         """
-        kept = []
+        kept, errors = [], []
         for item in items:
             try:
                 kept.append(make(item))
             except InputError as error:
-                remedy = f"{error.remedy}, or leave such rows out with data.strict=false"
-                located = type(error)(f"{where(item)}: {error.what}", got=error.got, remedy=remedy)
+                what, remedy = f"{where(item)}: {error.what}", error.remedy + (WAY_OUT if self.strict else "")
+                errors.append(type(error)(what, got=error.got, remedy=remedy))
                 if self.strict:
-                    raise located from error
+                    raise errors[0] from error
                 self.dropped[reason(error)] += 1
-                log.warning("left out: %s", located)
+        tell(log, errors)
         if not kept:
             raise nothing_left("the file", self.dropped)
         return kept
+
+
+def tell(log: logging.Logger, errors: Sequence[InputError], each: int = 1) -> None:
+    """Warn of what was left out, `each` rows per error: a few of them one by one, and of more than these the number."""
+    for error in errors[:_EXAMPLES]:
+        remedy = error.remedy.removesuffix(WAY_OUT)
+        log.warning("left out: %s", type(error)(error.what, got=error.got, remedy=remedy))
+    if len(errors) > _EXAMPLES:
+        counts = {why: each * n for why, n in Counter(map(reason, errors)).items()}
+        log.warning("left out: %d rows in all: %s", each * len(errors), _told(counts))
 
 
 def reason(error: InputError) -> str:
@@ -59,7 +74,10 @@ def reason(error: InputError) -> str:
 
 def nothing_left(what: str, dropped: Mapping[str, int]) -> EmptySplitError:
     """The error for data of which every row was left out."""
-    told = ", ".join(f"{n} rows for their {why}" for why, n in sorted(dropped.items()))
     return EmptySplitError(
-        f"no row of {what} can be used", got=told, remedy="data.strict=true says what is wrong with the first"
+        f"no row of {what} can be used", got=_told(dropped), remedy="data.strict=true says what is wrong with the first"
     )
+
+
+def _told(dropped: Mapping[str, int]) -> str:
+    return ", ".join(f"{n} rows for their {why}" for why, n in sorted(dropped.items()))

@@ -49,6 +49,15 @@ def test_nothing_is_left_out_of_good_data(tokenizer) -> None:
     assert data.pairs == tuple(GOOD) and data.dropped == {}
 
 
+def test_many_rows_left_out_are_told_in_a_few_lines(tokenizer, caplog: pytest.LogCaptureFixture) -> None:
+    bad = [replace(BAD["no span"][0], origin=f"mine.csv, row {i}") for i in range(87)]
+    PairDataset([*GOOD, *bad], Encoder(tokenizer), [SPAN], labels=LABELS[:2], strict=False)
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 6 and said[4].startswith("left out: mine.csv, row 4: ")
+    assert said[5] == "left out: 87 rows in all: 87 rows for their position"
+    assert not any("strict" in line for line in said), "that is what was asked for"
+
+
 def test_errors_name_the_file_and_the_way_out(tokenizer) -> None:
     rows = [GOOD[0], replace(BAD["no span"][0], origin="mine.csv, row 7")]
     with pytest.raises(PositionError, match=r"^mine\.csv, row 7: .*no span 'name'.*data.strict=false"):

@@ -297,3 +297,12 @@ def test_axbench_shares_negatives_by_genre_and_keeps_hard_ones_apart(tmp_path: P
         axbench(path, concept_id=7)
     with pytest.raises(RowError, match="unknown category"):
         axbench(write(tmp_path / "odd.jsonl", [{**concepts()[0]}, {**concepts()[1], "category": "odd"}]))
+
+
+def test_many_rows_left_out_are_told_in_a_few_lines(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rows = [{**row, "base": ""} if i < 12 else row for i, row in enumerate(pairs())]
+    Pairs(write(tmp_path / "mine.jsonl", rows), strict=False)
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 6 and said[4].startswith("left out: mine.jsonl, row 5: there is no base")
+    assert said[5] == "left out: 12 rows in all: 12 rows for their row"
+    assert not any("strict" in line for line in said), "that is what was asked for"
