@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, get_args
 
 from das.errors import ConfigError, EmptySplitError, RowError
@@ -95,7 +96,13 @@ def read_concept(path: str, concept_id: int, sieve: Sieve | None = None) -> Conc
         ConfigError, RowError: no such concept or category, naming file and row.
         EmptySplitError: no positives, or no negatives.
     """
-    rows = read_rows(path, _COLUMNS)
+    try:
+        rows = read_rows(path, _COLUMNS)
+    except ConfigError as error:
+        if not Path(path).expanduser().is_dir():
+            raise
+        way = f"give its train parquet, task.path={Path(path) / 'train_data.parquet'}, and that of the test split as "
+        raise ConfigError(error.what, got=error.got, remedy=f"{way}task.eval_path=...") from error
     mine = [row for row in rows if str(row.get("concept_id")) == str(concept_id)]
     about = next((row for row in mine if row.get("category") == "positive"), None)
     if about is None:

@@ -150,8 +150,11 @@ _READERS = {".csv": _csv, ".json": _json, ".jsonl": _json, ".parquet": _parquet}
 
 def _loaded(path: str, *args: str | None, **kwargs: Any) -> Any:
     from datasets import load_dataset
+    from datasets.exceptions import DatasetsError
 
     try:
         return load_dataset(*args, **kwargs)
-    except (OSError, ValueError) as error:  # missing files, no connection, unknown subsets: all of these
-        raise ConfigError("this dataset cannot be loaded", got=f"{path}: {error}", remedy="check its name") from error
+    except (OSError, ValueError, DatasetsError) as error:  # missing files, no connection, columns that differ
+        raise ConfigError(
+            "this dataset cannot be loaded", got=f"{path}: {error}", remedy="check its name, or give one of its files"
+        ) from error

@@ -306,3 +306,16 @@ def test_many_rows_left_out_are_told_in_a_few_lines(tmp_path: Path, caplog: pyte
     assert len(said) == 6 and said[4].startswith("left out: mine.jsonl, row 5: there is no base")
     assert said[5] == "left out: 12 rows in all: 12 rows for their row"
     assert not any("strict" in line for line in said), "that is what was asked for"
+
+
+def test_a_folder_whose_files_differ_is_told_which_file_to_give(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    folder = tmp_path / "gemma"
+    folder.mkdir()
+    write(folder / "train_data.parquet", concepts())
+    write(folder / "train_metadata.parquet", [{"concept": "rent", "ref": "x"}])
+    with pytest.raises(ConfigError, match=r"cannot be loaded.*task.path=.*gemma/train_data.parquet, .*eval_path=") as e:
+        axbench(str(folder))
+    assert "Traceback" not in str(e.value)
