@@ -82,8 +82,9 @@ def _dealt(
         raise EmptySplitError(
             "the rows cannot be dealt out to splits that share no entity, because they are linked by shared ones",
             got=f"{len(entities)} rows in {len(set(linked))} groups",
-            remedy="say in a column 'split' where each row belongs, or give a column 'entity'; data.strict=false deals "
-            "out the entities and leaves out the rows that lie between splits",
+            remedy="deal out the entities (names, say) first, then pair within a split, and say which in a column "
+            "'split'; or give a column 'entity' if rows share texts that are no entities; data.strict=false deals them "
+            "out and leaves out the rows in between",
         )
     names = sorted(frozenset().union(*entities))
     home = dict(zip(names, _filled(names, shares), strict=True))

@@ -308,6 +308,14 @@ def test_many_rows_left_out_are_told_in_a_few_lines(tmp_path: Path, caplog: pyte
     assert not any("strict" in line for line in said), "that is what was asked for"
 
 
+def test_pairs_drawn_over_all_names_are_told_to_be_split_first(tmp_path: Path) -> None:
+    rows = [{**row, "source": pairs()[(i + 1) % 24]["base"]} for i, row in enumerate(pairs())]
+    with pytest.raises(
+        EmptySplitError, match=r"24 rows in 1 groups.*Deal out the entities .* then pair within a split"
+    ):
+        Pairs(write(tmp_path / "mine.jsonl", rows))
+
+
 def test_a_folder_whose_files_differ_is_told_which_file_to_give(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
