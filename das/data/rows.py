@@ -15,7 +15,8 @@ Columns (indices count from a row's first real token; K is the number of label t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from das.data.encode import Encoder
@@ -23,6 +24,7 @@ from das.data.examples import Encoded, Example, labels_of, naming
 from das.data.placing import Columns, Where, placed
 from das.data.tokenize import EncodedPrompt
 from das.errors import ConfigError, EmptySplitError, LabelError
+from das.tasks.base import Task
 from das.types import CounterfactualPair
 
 
@@ -55,15 +57,15 @@ def encode_examples(examples: Sequence[Example], encoder: Encoder, labels: tuple
     return out
 
 
-def check_own_labels(
-    pairs: Sequence[CounterfactualPair], bases: Sequence[EncodedPrompt], labels: tuple[str, ...], encoder: Encoder
-) -> None:
-    """Raise LabelError naming the first row of which a label in the set is no single token after its base."""
-    for row, (pair, base) in enumerate(zip(pairs, bases, strict=True)):
-        with naming(row, pair):
-            for label in labels_of(pair):
-                if label in labels:
-                    encoder.only(encoder.label_ids(base, label), base, label)
+def check_own_labels(task: Task, sizes: Mapping[str, int], seed: int, encoder: Encoder) -> None:
+    """Raise LabelError naming the first row, of any split, whose own label in the label set is no single token."""
+    for split, size in sizes.items():
+        with suppress(EmptySplitError):
+            pairs = task.pairs(split, size, seed)
+            for row, (pair, base) in enumerate(zip(pairs, encoder.encode_all([p.base for p in pairs]), strict=True)):
+                with naming(row, pair):
+                    for label in sorted({*labels_of(pair)} & {*(task.labels or ())}):
+                        encoder.only(encoder.label_ids(base, label), base, label)
 
 
 def columns(encoded: Sequence[Encoded], sites: Sequence[Where], labels: tuple[str, ...] | None) -> Columns:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, assert_never, final
 
@@ -38,9 +37,8 @@ class DataSettings:
         n_train, n_val, n_test: interchange pairs per split.
         n_contrast: contrast quadruples for training (objectives that train on them) and for factors.
         response_tokens: length of the responses the model writes itself for contrasts.
-        filter_correct: drop pairs that the unmodified model answers wrongly: the base, or the target source. Of other
-            sources a pair does not say the own label (ioi, mcqa, price_tagging, hierarchical_equality), so these are
-            not checked. Pairs dropped are counted as "model".
+        filter_correct: drop pairs that the unmodified model answers wrongly, at the base or the target source. Other
+            sources (ioi, mcqa, price_tagging, hierarchical_equality) are not checked: pairs do not say their labels.
         strict: a row that cannot be used is an error; otherwise it is left out, counted and reported.
         padding_side: "left" or "right"; makes no difference beyond float noise.
         chat: put prompts through the tokenizer's chat template.
@@ -80,8 +78,7 @@ class Problem:
         seed: of the samplers, unless `data` says another.
 
     Attributes:
-        dropped: split (or "file") -> kind of error, or "model" where it answers wrongly -> rows left out, for what was
-            made so far.
+        dropped: split (or "file") -> kind of error, or "model" where it answers wrongly -> rows left out so far.
         fitted: split -> prompts that an estimator was given, for what was made so far.
     """
 
@@ -132,17 +129,9 @@ class Problem:
         try:
             data = self.pairs(pairs, interventions, self.task.labels, watch=needs.watch)
         except LabelError:
-            self._check_own_labels(sizes)
+            check_own_labels(self.task, sizes, self.seed, self.encoder)
             raise
         return self._filtered(data, interventions, split, needs.watch) if self.data.filter_correct else data
-
-    def _check_own_labels(self, sizes: Mapping[str, int]) -> None:
-        """LabelError naming the row whose own label is no single token: the label set is checked in every split."""
-        for split, size in sizes.items():
-            with suppress(EmptySplitError):
-                pairs = self.task.pairs(split, size, self.seed)
-                bases = list(self.encoder.encode_all([pair.base for pair in pairs]))
-                check_own_labels(pairs, bases, self.task.labels or (), self.encoder)
 
     def from_contrasts(
         self, written: Sequence[WrittenContrast], interventions: InterventionSet, needs: Needs
