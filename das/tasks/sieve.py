@@ -16,8 +16,8 @@ log = logging.getLogger("das.tasks")
 
 #: What the remedy for a row ends in, where its error may be avoided so.
 WAY_OUT = ", or leave such rows out with data.strict=false"
-#: Rows left out that are named one by one.
-_EXAMPLES = 5
+#: Rows left out that are named one by one, and how.
+EXAMPLES, EXAMPLE = 5, "left out: %s"
 
 
 class Sieve:
@@ -59,10 +59,10 @@ class Sieve:
 
 def tell(log: logging.Logger, errors: Sequence[InputError], each: int = 1) -> None:
     """Warn of what was left out, `each` rows per error: a few of them one by one, and of more than these the number."""
-    for error in errors[:_EXAMPLES]:
+    for error in errors[:EXAMPLES]:
         remedy = error.remedy.removesuffix(WAY_OUT)
-        log.warning("left out: %s", type(error)(error.what, got=error.got, remedy=remedy))
-    if len(errors) > _EXAMPLES:
+        log.warning(EXAMPLE, type(error)(error.what, got=error.got, remedy=remedy))
+    if len(errors) > EXAMPLES:
         counts = {why: each * n for why, n in Counter(map(reason, errors)).items()}
         log.warning("left out: %d rows in all: %s", each * len(errors), _told(counts))
 

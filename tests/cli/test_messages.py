@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Callable
@@ -12,8 +13,10 @@ import pytest
 import das.cli.train
 from das.cli import build
 from das.cli.program import program
+from das.cli.progress import narrated
 from das.cli.report import facts
-from das.errors import InputError, PositionError
+from das.errors import InputError, PositionError, RowError
+from das.tasks.sieve import tell
 from das.types import Prompt
 
 
@@ -70,6 +73,16 @@ def test_a_multirun_without_a_folder_ends_with_a_table(
     assert done.code == 2 and re.search(r"error: job 1 failed: .*rank 99", done.err)
     assert "intervention.rank=99" in done.out and "failed" in done.out
     assert re.search(r"^\d\d:\d\d:\d\d training: 4 steps", done.err, re.MULTILINE)  # nobody sees a progress bar
+
+
+def test_rows_left_out_are_told_once_however_many_datasets_a_run_makes(capsys: pytest.CaptureFixture[str]) -> None:
+    bad, worse = ([RowError(f"mine.csv, row {i}: x", got=1, remedy="y") for i in range(n)] for n in (9, 20))
+    with narrated():
+        for errors in (bad, worse, bad, worse[::-1]):
+            tell(logging.getLogger("das.data"), errors)
+    lines = [line.partition("left out: ")[2] for line in capsys.readouterr().err.splitlines()]
+    assert [line[:15] for line in lines[:5]] == [f"mine.csv, row {i}" for i in range(5)]
+    assert lines[5:] == [f"{n} rows in all: {n} rows for their row" for n in (9, 20)]
 
 
 def test_several_values_need_a_multirun(run_das: Callable) -> None:
