@@ -48,12 +48,10 @@ class Illusion:
         gates = [Gate("model: accuracy", float((readout(base).argmax(-1) == bits[0]).double().mean()), "== 1")]
         for name, direction, rows in (("illusory", unread + dormant, "<= 0.02"), ("true", true, ">= 0.99")):
             inside = _row_space(w_out) @ direction
-            for part, vector, bar, changed in (
-                ("", direction, ">= 0.99", ""), (", part that W_out reads", inside, "", rows),
-                (", part that it does not read", direction - inside, "", "<= 0.02"),
-            ):  # fmt: skip
-                if vector.norm() <= 1e-5:  # the true direction has no such part
-                    continue
+            parts = [("", direction, ">= 0.99", ""), (", part that W_out reads", inside, "", rows)]
+            if name == "illusory":  # of the true direction it is nothing
+                parts.append((", part that it does not read", direction - inside, "", "<= 0.02"))
+            for part, vector, bar, changed in parts:
                 found = pairs.measure(fixed(F.normalize(vector, dim=0))(WIDTH))
                 gates += iia(name + part, found, bar, changed)
                 gates.append(Gate(f"{name}{part}: FLDD, changed pairs", found["fldd_changed"]))
@@ -70,7 +68,8 @@ def _states(bits: Tensor, basis: Tensor, generator: torch.Generator) -> Tensor:
 
 def _row_space(weight: Tensor) -> Tensor:
     """The projection onto the row space of a matrix."""
-    return torch.linalg.pinv(weight) @ weight
+    exact = weight.double()
+    return (torch.linalg.pinv(exact) @ exact).float()
 
 
 BENCH = Illusion()

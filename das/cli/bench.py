@@ -29,7 +29,7 @@ from das.cli.run_folder import check_out, write_json
 from das.cli.terminal import console, say
 from das.cli.typed import whole
 from das.errors import EmptySplitError, InputError, RunExistsError, UnknownChoiceError
-from das.metrics.aggregate.bootstrap import bootstrap
+from das.metrics.aggregate.few import mean_of
 
 log = logging.getLogger("das.cli")
 
@@ -134,7 +134,7 @@ def _table(name: str, runs: Sequence[Run]) -> Table:
         title=f"{name}: {escape(bench(name).title)} ({len(runs)} seeds, {seconds:.0f} s each)", title_justify="left"
     )
     table.add_column("gate", overflow="fold")
-    for column in ("mean", "95 % of means", "bar", "held"):
+    for column in ("mean", "95 % interval", "bar", "held"):
         table.add_column(column, justify="right", no_wrap=True)
     found: dict[tuple[str, str], list[Any]] = {}
     for gate in (gate for run in runs for gate in run["gates"]):
@@ -149,8 +149,8 @@ def _table(name: str, runs: Sequence[Run]) -> Table:
 def _over(values: Sequence[float]) -> tuple[str, str]:
     if any(map(isnan, values)):
         return "nan", ""
-    found = bootstrap(torch.tensor(values, dtype=torch.float64))
-    return f"{found.value:.3f}", f"{found.low:.3f} to {found.high:.3f}"
+    mean, half = mean_of(values)
+    return f"{mean:.3f}", "" if half is None else f"\u00b1 {half:.3f}"
 
 
 def _told(runs: Sequence[Run]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from itertools import product
 from pathlib import Path
 from typing import Any, cast
@@ -160,9 +160,9 @@ def logger(cfg: Config) -> Any:
     return make(node, "logger") if node and node.get("_target_") else False
 
 
-@cache
+@lru_cache(maxsize=1)
 def model(chosen: ModelSettings) -> nn.Module:
-    """The frozen model with its weights."""
+    """The frozen model with its weights; jobs of one process that follow each other share it."""
     given = (chosen.device, chosen.device_map)
     return load_model(chosen.path, revision=chosen.revision, dtype=chosen.dtype, device=given[0], device_map=given[1])
 

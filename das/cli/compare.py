@@ -22,10 +22,13 @@ from das.training.measure import SWAPPED
 
 #: Column -> key of the metric.
 COLUMNS = {
-    "IIA, label\nchanges": "iia_changed", "random": "control/random_subspace/iia_changed",
+    "test\npairs": "data/test_pairs", "IIA, label\nchanges": "iia_changed",
+    "nothing": "control/no_intervention/iia_changed", "full\nvector": "control/full_vector/iia_changed",
+    "random": "control/random_subspace/iia_changed",
     "wrong\nsite": "control/wrong_site/iia_changed", "steered\nto +": "steer/to_positive/flipped",
     "steered\nto -": "steer/to_negative/flipped", "perplexity\nx": "steer/perplexity_ratio",
 }  # fmt: skip
+_NOTHING = "control/no_intervention/iia_changed"
 _IIA, _PRICE = "iia_changed", "steer/perplexity_ratio"
 _STEERED = ("steer/to_positive/flipped", "steer/to_negative/flipped")
 #: Both directions must flip this share before a price is called the best: doing nothing costs nothing.
@@ -104,10 +107,15 @@ def table(found: Sequence[Row]) -> Table:
 
 
 def best(found: Sequence[Row], key: str) -> float | None:
-    """The best value of a column; None for controls, and where nothing was measured that can be ranked."""
+    """The best value of a column; None for controls, where nothing was measured that can be ranked, and for runs of
+    different models or tasks. What doing nothing reaches too is never the best.
+    """
     rows = [row for row in found if row[key] is not None]
+    if any(len({row[what] for row in found}) > 1 for what in ("model", "task")):
+        return None
     if key == _IIA:
-        return max((row[key] for row in rows if not row["swapped"]), default=None)
+        shown = (row[key] for row in rows if not row["swapped"] and row[key] > (row[_NOTHING] or 0.0))
+        return max(shown, default=None)
     if key in _STEERED:
         return max((row[key] for row in rows), default=None)
     if key == _PRICE:
@@ -136,5 +144,5 @@ def _cell(row: Mapping[str, Any], key: str, top: float | None) -> str:
     if value is None:
         return "-"
     swapped = row["swapped"] and "iia" in key
-    text = f"{value:.3f}{'~' if swapped else ''}"
+    text = str(value) if isinstance(value, int) else f"{value:.3f}{'~' if swapped else ''}"
     return f"[bold]{text}*[/bold]" if value == top and not swapped else text

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from das.cli.doubts import counted, doubts, percent
 from das.cli.program import program
 from das.cli.steering import NOT_MEASURED as NOT_STEERED
 from das.cli.steering import RANDOM
@@ -26,8 +26,6 @@ _COLUMNS = {
 }  # fmt: skip
 #: Below this share of flipped words, steering is said to have little effect.
 _LITTLE = 0.5
-#: Below this share of pairs that the model answers rightly, swapping a concept says little.
-_KNOWS = 0.7
 
 
 def rows() -> list[tuple[str, str]]:
@@ -122,36 +120,24 @@ def summary(metrics: Mapping[str, Any], learned: bool = True) -> list[str]:
     }
     lines = []
     if "this subspace" in shares:
-        flips = ", ".join(f"{_percent(share)} by {name}" for name, share in shares.items())
+        flips = ", ".join(f"{percent(share)} by {name}" for name, share in shares.items())
         lines.append(f"flipped, of the pairs whose label changes: {flips}")
+    lines += counted(metrics)
     if "control/shuffled_labels/iia_changed" in metrics and learned:
         lines.append(
             "shuffled labels is a floor to beat, not a zero: labels that cannot be predicted still reward moving along "
             "the direction that decides"
         )
-    lines += _doubts(metrics, shares)
+    lines += doubts(metrics, shares)
     wrong, right = (metrics.get(f"{prefix}iia_changed", 0.0) for prefix in ("control/wrong_site/", ""))
     if wrong >= max(right, _LITTLE):
         where = metrics.get("control/wrong_site/positions")
         lines.append(
-            f"the wrong site ({where}) flips {_percent(wrong)}: this layer also keeps what decides there, so it is no "
+            f"the wrong site ({where}) flips {percent(wrong)}: this layer also keeps what decides there, so it is no "
             "control; give controls.wrong_positions, or train there"
         )
     left_out = {label: metrics.get(f"{prefix}not_measured") for label, prefix in rows() if prefix}
     return [*lines, *(f"left out: {label}: {reason}" for label, reason in left_out.items() if reason is not None)]
-
-
-def _doubts(metrics: Mapping[str, Any], shares: Mapping[str, float]) -> list[str]:
-    """Why the shares may say little."""
-    lines = []
-    if (right := metrics.get("model/accuracy", 1.0)) < _KNOWS:
-        lines.append(
-            f"the model answers only {_percent(right)} of the pairs rightly by itself, so a flip need not be the "
-            "concept's doing; data.filter_correct=true keeps those that it answers"
-        )
-    if "this subspace" in shares and shares.get("nothing at all", -1.0) >= shares["this subspace"]:
-        lines.append("the model without any intervention flips as many: nothing is shown here")
-    return lines
 
 
 def steering_lines(metrics: Mapping[str, Any], task: Task, factor: float) -> list[str]:
@@ -167,10 +153,10 @@ def steering_lines(metrics: Mapping[str, Any], task: Task, factor: float) -> lis
             continue
         before, words = metrics[f"steer/to_{value}/unsteered"], metrics[f"steer/to_{value}/words"]
         beside = metrics.get(f"control/random_subspace/steer/to_{value}/flipped")
-        drawn = "" if beside is None else f", random directions {_percent(beside)}"
+        drawn = "" if beside is None else f", random directions {percent(beside)}"
         lines.append(
-            f"steered towards {label.strip()!r}: {_percent(flipped)} of {words:.0f} concept words show it "
-            f"(unsteered {_percent(before)}{drawn}), "
+            f"steered towards {label.strip()!r}: {percent(flipped)} of {words:.0f} concept words show it "
+            f"(unsteered {percent(before)}{drawn}), "
             f"perplexity x {metrics[f'steer/to_{value}/perplexity_ratio']:.2f}"
         )
         if flipped < _LITTLE:
@@ -203,8 +189,3 @@ def _text(value: Any) -> str:
     if value is None:
         return "-"
     return f"{value:.3f}" if isinstance(value, float) else str(value)
-
-
-def _percent(share: float) -> str:
-    """A share; a dash where there was nothing to count."""
-    return "-" if math.isnan(share) else f"{share:.0%}"

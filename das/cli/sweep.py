@@ -47,7 +47,7 @@ def job(cfg: Config) -> float:
     _report(swept)
     print_run(measured, folder, parts.task, parts.steering.factor, None, hint)
     say(console(), f"the map is {folder / PICTURE}, the numbers are in {folder / TABLE}")
-    return float(swept.best[swept.select])
+    return float(swept.best[swept.select.name])
 
 
 def _run(cfg: Config, grid: Grid, begun: Begun) -> tuple[Sweep, dict[str, Any], build.Parts]:
@@ -63,7 +63,13 @@ def _run(cfg: Config, grid: Grid, begun: Begun) -> tuple[Sweep, dict[str, Any], 
     saved = swept.fit.subspace.save(folder / SUBSPACE, overwrite=True)
     best = {f"sweep/best/{key}": swept.best[key] for key in ("layer", "positions", "text", "rank", "seed")}
     dropped = {f"sweep/dropped/{split}/{why}": n for split, each in swept.dropped.items() for why, n in each.items()}
-    measured = {**swept.fit.metrics, **best, **dropped, "sweep/cells": len(swept.rows), "sweep/select": swept.select}
+    measured = {
+        **swept.fit.metrics,
+        **best,
+        **dropped,
+        "sweep/cells": len(swept.rows),
+        "sweep/select": swept.select.name,
+    }
     write_json(folder / METRICS, measured)
     record(begun.logger, measured, saved, ())
     return swept, measured, parts
@@ -71,12 +77,12 @@ def _run(cfg: Config, grid: Grid, begun: Begun) -> tuple[Sweep, dict[str, Any], 
 
 def _report(swept: Sweep) -> None:
     """Every layer's best position."""
-    table = Table(title=f"{swept.select} on validation pairs: the best position of every layer")
+    table = Table(title=f"{swept.select.name} on validation pairs: the best position of every layer")
     for name in ("layer", "position", "token", "learned", "whole vector", "random"):
         table.add_column(name, justify="left" if name in ("position", "token") else "right")
     for layer in sorted({row["layer"] for row in swept.rows}):
-        best = max((r for r in swept.rows if r["layer"] == layer), key=lambda r: r.get(swept.select) or 0.0)
-        numbers = [best.get(f"{prefix}{swept.select}") for prefix in ("", f"{FULL}/", f"{RANDOM}/")]
+        best = max((r for r in swept.rows if r["layer"] == layer), key=swept.select.value)
+        numbers = [best.get(f"{prefix}{swept.select.name}") for prefix in ("", f"{FULL}/", f"{RANDOM}/")]
         style = "bold" if best is swept.best else None
         table.add_row(str(layer), best["positions"], escape(best["text"]), *_texts(numbers), style=style)
     console().print(table)

@@ -60,8 +60,9 @@ class Patching:
     given: int
 
     def best(self, measure: str = "ld") -> Row:
-        """The row of the largest effect, windows left out."""
-        return max((r for r in self.rows if r.singles is None), key=lambda row: getattr(row.effect, measure))
+        """The row of the largest effect, windows left out; noising lowers `p`, other measures grow either way."""
+        sign = -1 if (measure, self.direction) == ("p", "noising") else 1
+        return max((r for r in self.rows if r.singles is None), key=lambda row: sign * getattr(row.effect, measure))
 
     def to_json(self) -> Mapping[str, Any]:
         """Plain data, one flat mapping per row."""

@@ -9,7 +9,6 @@ rank.
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,7 +16,7 @@ from contextlib import suppress
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any, final
+from typing import final
 
 from rich.progress import Progress
 
@@ -34,7 +33,9 @@ from das.metrics.base import Metric, runs_of
 from das.objectives.base import Needs
 from das.sweeping.columns import Column, all_columns, described
 from das.sweeping.grid import Cell, Grid, recipe_of
+from das.sweeping.journal import CELLS, Journal, Row
 from das.sweeping.trials import Trial, grouped, trained
+from das.training.claim import claim, facts
 from das.training.controls.random_subspace import random_interchange
 from das.training.evaluate import evaluate
 from das.training.interchange import interchange_of
@@ -48,7 +49,8 @@ log = logging.getLogger("das.sweeping")
 
 FULL, RANDOM = "full_vector", "random_subspace"
 
-Row = dict[str, Any]
+#: What a folder's cells are cells of.
+CLAIM = "cells.json"
 
 
 @final
@@ -61,7 +63,7 @@ class Cells:
         self.problem, self.recipe, self.site, self.metrics, self.progress = problem, recipe, site, metrics, progress
         layers = grid.depths(problem.view.n_layers)
         first = replace(recipe, sites=(replace(site, layer=layers[0], positions="last", source_positions=None),))
-        placed = first.place(problem)
+        self.first = placed = first.place(problem)
         self.needs = recipe.minimised(placed).needs if placed.learned else Needs()
         self.train = problem.dataset("train", placed, self.needs)
         swapped = interchange_of(placed)
@@ -73,24 +75,36 @@ class Cells:
         at = [replace(site, layer=layer, positions="last", source_positions=None) for layer in layers]
         for where in at:
             problem.view.bind(where)  # says at once which layer does not exist
-        self._recordings = {
-            "train": self._record(self.train, at, placed.sources, self.needs) if placed.learned else None,
-            "val": self._record(self.val, at, swapped.sources, Needs(runs=runs_of(metrics))),
-        }
+        budget = int(recipe.trainer.budget_gib * (1 << 30))
+        kept = self._record(self.train, at, placed.sources, self.needs, budget) if placed.learned else None
+        budget -= 0 if kept is None else kept.nbytes
+        measuring = self._record(self.val, at, swapped.sources, Needs(runs=runs_of(metrics)), budget)
+        self._recordings = {"train": kept, "val": measuring}
         self._controls: dict[tuple[int | None, str, int], Row] = {}
 
-    def run(self, file: Path | None) -> list[Row]:
-        """All cells that `file` does not have yet; each is appended to it when it is finished."""
-        done = {} if file is None else _finished(file)
+    def run(self, folder: Path | None) -> list[Row]:
+        """All cells; what `folder` has is not done again, and what is finished is written there at once.
+
+        Raises:
+            RunExistsError: the folder has cells of something else.
+            InputError: it has a file of cells that cannot be read.
+        """
+        if folder is not None:
+            self._claim(folder)
+        journal = Journal(None if folder is None else folder / CELLS)
+        missing = [cell for cell in self.cells if journal.of(cell) is None]
         with Progress(transient=True, disable=not self.progress) as bar:
-            told = bar.add_task("sites", total=len(self.cells), completed=len(done))
-            for group in self._groups([c for c in self.cells if c.key not in done]):
-                for cell, row in zip([t.cell for t in group], self._measured(group), strict=True):
-                    log.info("layer %s, %s: %s", cell.layer, cell.positions, _short(row))
-                    _append(file, row)
-                    done[cell.key] = row
+            told = bar.add_task("sites", total=len(self.cells), completed=len(self.cells) - len(missing))
+            for group in self._groups(missing):
+                for row in self._measured(group):
+                    log.info("layer %s, %s: %s", row["layer"], row["positions"], _short(row))
+                    journal.add(row)
                     bar.advance(told)
-        return [done[cell.key] for cell in self.cells]
+        return [found for cell in self.cells if (found := journal.of(cell)) is not None]
+
+    def _claim(self, folder: Path) -> None:
+        measured = {"metrics": sorted(self.metrics), "validation": self.val.fingerprint}
+        claim(folder / CLAIM, {**facts(self.problem, self.recipe, self.first, self.train), **measured})
 
     def _groups(self, cells: Sequence[Cell]) -> Iterator[list[Trial]]:
         """Placed cells that are trained in one pass, of one layer."""
@@ -147,15 +161,19 @@ class Cells:
             return prepared(engine, data, self.recipe.trainer, needs.runs)
         return recording.replay(engine)
 
-    def _record(self, data: PairDataset, at: Sequence[Site], sources: Sequence[str], needs: Needs) -> Recording | None:
+    def _record(
+        self, data: PairDataset, at: Sequence[Site], sources: Sequence[str], needs: Needs, budget: int
+    ) -> Recording | None:
         """One pass for all layers, or None where that is impossible or does not fit into memory."""
         if self.recipe.trainer.tier in ("hooks", "prefix"):
             return None
         placements = [Placement(site, {name: site.read(name) for name in sources}) for site in at]
         engines = [Engine(self.problem.model, [placement], needs.watch) for placement in placements]
-        budget = int(self.recipe.trainer.budget_gib * (1 << 30))
         try:
-            return Recording(engines, data, runs=needs.runs, budget_bytes=budget, progress=self.progress)
+            return Recording(
+                engines, data, runs=needs.runs, budget_bytes=budget, store=self.recipe.trainer.store,
+                progress=self.progress,
+            )  # fmt: skip
         except EngineError as error:
             log.info("every site reads the data for itself: %s", error)
             return None
@@ -177,25 +195,6 @@ class Cells:
 
     def _prompts(self) -> list[EncodedPrompt]:
         return [p for data in (self.train, self.val) for e in data.encoded for p in (e.base, *e.sources.values())]
-
-
-def _finished(file: Path) -> dict[Any, Row]:
-    """Rows of an earlier part of the sweep; a last line cut off by a crash is dropped."""
-    found: dict[Any, Row] = {}
-    for line in file.read_text().splitlines() if file.is_file() else ():
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        found[row["layer"], row["positions"], row["rank"], row["seed"]] = row
-    return found
-
-
-def _append(file: Path | None, row: Row) -> None:
-    if file is not None:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with file.open("a") as out:
-            out.write(json.dumps(row) + "\n")
 
 
 def _short(row: Row) -> str:

@@ -11,11 +11,12 @@ from typing import Any
 from torch import nn
 
 from das.data.tokenize import Tokenizer
-from das.errors import ConfigError
 from das.metrics.base import Metric
 from das.objectives.base import Objective
-from das.sweeping.cells import Cells, Row
+from das.sweeping.cells import Cells
+from das.sweeping.choosing import Choice, best_of, choice
 from das.sweeping.grid import Cell, Grid, recipe_of
+from das.sweeping.journal import Row
 from das.tasks.base import Task
 from das.training.fit import Fit, fit
 from das.training.measure import DEFAULT_METRICS
@@ -26,9 +27,6 @@ from das.types import Site
 
 log = logging.getLogger("das.sweeping")
 
-#: Cells as they are finished, one JSON object per line: what an interrupted sweep goes on from.
-CELLS = "cells.jsonl"
-
 
 @dataclass(frozen=True, repr=False)
 class Sweep:
@@ -37,7 +35,7 @@ class Sweep:
     Attributes:
         rows: one per cell: layer, component, positions, column, text, rank, seed, every metric on validation pairs
             (also under "full_vector/" and "random_subspace/"), train/steps, train/seconds.
-        select: the metric that the best cell was picked by.
+        select: what the best cell was picked by.
         best: that cell's row.
         fit: the method fitted again at the best site, measured on the test split beside all controls. It is a run of
             its own: with data.strict=false it is about all rows that have this one site.
@@ -46,7 +44,7 @@ class Sweep:
     """
 
     rows: Sequence[Row]
-    select: str
+    select: Choice
     best: Row
     fit: Fit
     dropped: Mapping[str, Mapping[str, int]]
@@ -76,37 +74,31 @@ def sweep(
         model, task, method, objective, settings, tokenizer, metrics, notes: as in `fit`; `full_vector` patches.
         grid: all layers and all token positions by default.
         site: component and heads of the sites; `block_output` by default.
-        select: metric on validation pairs that decides which site is the best; ties go to the smaller rank, then the
-            first.
+        select: metric on validation pairs that decides which site is the best, by the end of its range that is; ties
+            go to the smaller rank, then the first.
         run_dir: finished cells are kept there, and a sweep that was interrupted goes on.
 
     Raises:
-        ConfigError: no cell reports the metric to select by.
-        DasError: bad input, before any training.
+        UnknownChoiceError: none of the metrics reports what is to be selected by.
+        RunExistsError: `run_dir` holds cells of something else.
+        DasError: other bad input, before any training.
     """
     grid, site, settings = grid or Grid(), site or Site(0), settings or FitSettings()
     metrics = metrics or DEFAULT_METRICS
+    by = choice(select, metrics)
     problem = Problem(model, task, tokenizer, settings.data, settings.seed)
     recipe = settings.recipe(method, site, False, objective)
     cells = Cells(problem, recipe, grid, site, metrics, progress=settings.trainer.progress)
-    rows = cells.run(None if run_dir is None else Path(run_dir) / CELLS)
-    best = _best(rows, select)
+    rows = cells.run(None if run_dir is None else Path(run_dir))
+    best: Row = best_of(rows, by)
     cell = Cell(best["layer"], best["column"], best["positions"], best["rank"], best["seed"])
     chosen = recipe_of(recipe, site, cell)
     log.info("best on validation pairs: %s at layer %s, %s %.3f", cell.positions, cell.layer, select, best[select])
-    final = replace(settings, seed=cell.seed)
+    final = replace(settings, seed=cell.seed, data=replace(settings.data, seed=problem.seed))
     told = {**(notes or {}), "chosen": f"{select} on validation pairs, of {len(rows)} cells"}
     where = None if run_dir is None else Path(run_dir)
     fitted = fit(
         model, task, chosen.method, chosen.sites, objective=recipe.objective, settings=final, tokenizer=tokenizer,
         metrics=metrics, run_dir=where, notes=told,
     )  # fmt: skip
-    return Sweep(rows, select, best, fitted, problem.dropped)
-
-
-def _best(rows: Sequence[Row], select: str) -> Row:
-    scored = [row for row in rows if row.get(select) is not None]
-    if not scored:
-        known = sorted(k for k, v in rows[0].items() if isinstance(v, float))
-        raise ConfigError("no cell reports the metric to select by", got=select, remedy=f"one of {', '.join(known)}")
-    return max(scored, key=lambda row: (row[select], -row["dimension"]))
+    return Sweep(rows, by, best, fitted, problem.dropped)

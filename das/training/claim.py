@@ -18,18 +18,21 @@ from das.training.recipe import Recipe
 
 FILE = "fit.json"
 #: Settings that do not change the result.
-_FREE = ("progress", "log_every", "checkpoint_every", "budget_gib", "tier")
+_FREE = ("progress", "log_every", "checkpoint_every", "budget_gib", "cache_dir", "cache_gib", "tier")
 
 
-def claim(folder: Path, problem: Problem, recipe: Recipe, interventions: InterventionSet, data: PairDataset) -> None:
-    """Write down what is about to be trained, or make sure that it is what the folder was started with.
+def claim(file: Path, now: Mapping[str, Any]) -> None:
+    """Write down what is about to be done, or make sure that it is what the folder was started with.
+
+    Args:
+        file: of the folder.
+        now: from `facts`, and what else must be equal.
 
     Raises:
         RunExistsError: the folder was started with something else.
     """
-    file, now = folder / FILE, _described(problem, recipe, interventions, data)
     if not file.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
+        file.parent.mkdir(parents=True, exist_ok=True)
         part = file.with_suffix(".part")
         part.write_text(json.dumps(now, indent=2, sort_keys=True) + "\n")
         part.replace(file)
@@ -39,19 +42,20 @@ def claim(folder: Path, problem: Problem, recipe: Recipe, interventions: Interve
     if changed:
         told = "; ".join(f"{key}: {before.get(key)} -> {now.get(key)}" for key in changed)
         raise RunExistsError(
-            "this folder was started with something else", got=f"{folder}: {told[:400]}",
+            "this folder was started with something else", got=f"{file.parent}: {told[:400]}",
             remedy="give another run_dir, or the settings it was started with",
         )  # fmt: skip
 
 
-def _described(problem: Problem, recipe: Recipe, interventions: InterventionSet, data: PairDataset) -> dict[str, Any]:
+def facts(problem: Problem, recipe: Recipe, interventions: InterventionSet, data: PairDataset) -> dict[str, Any]:
+    """A training as plain data: equal for equal trainings only."""
     trainer = {k: v for k, v in asdict(recipe.trainer).items() if k not in _FREE}
     found = {
         "model": fingerprint(problem.model),
         "task": problem.task.name,
         "sites": [str(site) for site in recipe.sites],
         "interventions": describe_interventions(interventions),
-        "objective": _told(recipe.minimised(interventions)),
+        "objective": _told(recipe.minimised(interventions)) if interventions.learned else None,
         "optimizer": _told(recipe.optimizer),
         "trainer": trainer,
         "seed": recipe.seed,

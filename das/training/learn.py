@@ -14,7 +14,7 @@ from das.data.dataset import PairDataset
 from das.errors import CapabilityError
 from das.interventions.sets import InterventionSet
 from das.objectives.base import Needs
-from das.training.claim import claim
+from das.training.claim import FILE, claim, facts
 from das.training.loop import Trained, train
 from das.training.problem import Problem
 from das.training.recipe import Recipe
@@ -69,7 +69,7 @@ def learn(
     settings = replace(recipe.trainer, progress=False, val_every=0) if quiet else recipe.trainer
     validation = problem.dataset("val", placed, needs) if settings.val_every else None
     if run_dir is not None:
-        claim(run_dir, problem, recipe, placed, data)
+        claim(run_dir / FILE, facts(problem, recipe, placed, data))
     engine = problem.engine(placed, needs.watch)
     trained = train(
         placed, engine, data, objective, recipe.optimizer, settings, seed=recipe.seed,

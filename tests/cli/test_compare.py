@@ -65,3 +65,18 @@ def test_what_cannot_be_compared(runs: Path, run_das: Callable, tmp_path: Path) 
     config = runs / "added" / "subspace" / "das_config.json"
     config.write_text(config.read_text().replace('"task": "name_gender"', '"task": "other"'))
     assert "differ in their task" in run_das("compare", str(runs / "added"), str(runs / "a, b")).out
+
+
+def test_no_star_for_what_nothing_reaches_too_nor_across_tasks(
+    trained: Path, run_das: Callable, tmp_path: Path
+) -> None:
+    nothing = {"control/no_intervention/iia_changed": 1.0, "data/test_pairs": 3}
+    folders = [run(trained, tmp_path / name, **{CHANGED: 1.0, **more}) for name, more in (("a", nothing), ("b", {}))]
+    done = run_das("compare", *map(str, folders))
+    assert done.code == 0, done.err
+    lines = [line for line in done.out.splitlines() if "1.000" in line]
+    assert [line.count("1.000*") for line in lines] == [1, 1] or "1.000*" in done.out
+    config = folders[1] / "subspace" / "das_config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "task": "another"}))
+    done = run_das("compare", *map(str, folders))
+    assert "*" not in done.out.split("* the best")[0] and "do not compare" in done.out

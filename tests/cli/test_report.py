@@ -26,6 +26,14 @@ def test_doubts_are_said() -> None:
     assert "flips as many" in summary({**GOOD, "control/no_intervention/iia_changed": 0.875})[1]
 
 
+def test_what_numbers_rest_on_is_said() -> None:
+    few = summary({**GOOD, "data/test_pairs": 3, "data/dropped/file/entity": 87, "data/dropped/test/model": 0})
+    assert few[1].startswith("measured on 3 test pairs; with fewer") and few[2] == "rows left out: 87 of file/entity"
+    assert summary({**GOOD, "data/test_pairs": 64})[1] == "measured on 64 test pairs"
+    pushed = {"iia_full_vocab_changed": 1.0, "control/full_vector/iia_full_vocab_changed": 0.0}
+    assert any("goes beyond the full-vector swap" in line for line in summary({**GOOD, **pushed}))
+
+
 def test_a_closed_form_is_not_rewarded_for_anything() -> None:
     shuffled = {**GOOD, "control/shuffled_labels/iia_changed": 0.5}
     assert any("still reward" in line for line in summary(shuffled))

@@ -290,3 +290,12 @@ def test_the_reference_run_is_the_base_without_an_intervention(tier, side):
     assert torch.allclose(outputs.run("reference", "test"), engine.clean(batch).logits, atol=1e-5)
     assert not torch.allclose(outputs.run("reference", "test"), outputs.logits, atol=1e-3)
     assert not torch.allclose(outputs.run("reference", "test"), outputs.run("target", "test"), atol=1e-3)
+
+
+def test_somebody_elses_hook_deep_in_a_block_is_seen():
+    model = tiny_model("llama-gqa")
+    engine, data = Engine(model, made(model, [Site(1)]).placements), RandomPairs(3, [["source"]])
+    handle = ModelView(model).blocks[2].mlp.register_forward_hook(lambda *_: None)
+    assert prepare(engine, data).tier == "hooks"
+    handle.remove()
+    assert prepare(engine, data).tier == "all"

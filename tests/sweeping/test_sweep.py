@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from functools import partial
 
@@ -12,15 +13,26 @@ import torch
 import das
 from das.data.encode import Encoder
 from das.data.positions import parse_positions, resolve
-from das.errors import ConfigError, EmptySplitError, InputError, PositionError
+from das.errors import (
+    ConfigError,
+    EmptySplitError,
+    InputError,
+    PositionError,
+    RunExistsError,
+    UnknownChoiceError,
+)
 from das.methods.full_vector import full_vector
 from das.methods.loreft import loreft
+from das.metrics.iia import IIA
+from das.metrics.kl_target_to_intervened import KLTargetToIntervened
 from das.objectives.lm_loss import LMLoss
 from das.sweeping.cells import Cells
+from das.sweeping.choosing import best_of, choice
 from das.sweeping.columns import all_columns, described
-from das.sweeping.grid import Grid
+from das.sweeping.grid import Cell, Grid
 from das.sweeping.heatmap import draw
-from das.sweeping.sweep import CELLS, sweep
+from das.sweeping.journal import CELLS, Journal
+from das.sweeping.sweep import sweep
 from das.tasks.hierarchical_equality import HierarchicalEquality
 from das.tasks.name_gender import NameGender
 from das.types import Prompt
@@ -40,9 +52,9 @@ def model(tmp_path_factory):
 
 
 @pytest.mark.parametrize("budget", [4.0, 0.0])
-def test_a_cell_is_what_a_run_of_its_own_is(model, budget):
+def test_a_cell_is_what_a_run_of_its_own_is(model, budget, tmp_path):
     """With the shared recording, and without it where memory is short."""
-    settings = replace(SETTINGS, trainer=replace(SETTINGS.trainer, budget_gib=budget))
+    settings = replace(SETTINGS, trainer=replace(SETTINGS.trainer, budget_gib=budget, cache_dir=str(tmp_path)))
     swept = sweep(model, NameGender(), DAS, GRID, settings=settings)
     assert len(swept.rows) == 8
     for row in swept.rows[::3]:
@@ -82,6 +94,42 @@ def test_methods_without_sources_and_ranks(model):
         sweep(model, NameGender(), full_vector, Grid((0,), ("last",), ranks=(1,)), settings=SETTINGS)
 
 
+def test_another_seed_of_a_cell_is_fitted_on_the_sweeps_data(model):
+    grid = Grid((0,), ("last",), seeds=(7,))
+    swept = sweep(model, NameGender(), DAS, grid, settings=SETTINGS)
+    own = sweep(model, NameGender(), DAS, replace(grid, seeds=(0,)), settings=SETTINGS)
+    for name in ("full_vector", "no_intervention"):
+        key = f"control/{name}/iia"
+        assert swept.fit.metrics.get(key) == own.fit.metrics.get(key)
+    assert swept.fit.subspace.training["data"]["seed"] == 0 and swept.fit.metrics["seed"] == 7
+
+
+def test_the_better_end_of_the_metric_is_chosen():
+    metrics = {"kl": KLTargetToIntervened(), "iia": IIA()}
+    rows = [{"kl": n, "iia_changed": n, "dimension": 1} for n in (math.nan, 5.0, 0.1, 0.9)]
+    assert best_of(rows, choice("kl", metrics))["kl"] == 0.1
+    assert best_of(rows, choice("iia_changed", metrics))["iia_changed"] == 5.0
+    with pytest.raises(ConfigError, match="no cell reports"):
+        best_of(rows[:1], choice("kl", metrics))
+
+
+def test_cells_of_something_else_are_refused_and_a_cut_off_line_is_removed(model, tmp_path):
+    grid = Grid((0,), ("last",))
+    sweep(model, NameGender(), full_vector, grid, settings=SETTINGS, run_dir=tmp_path / "a")
+    with pytest.raises(RunExistsError, match="interventions"):
+        sweep(model, NameGender(), DAS, grid, settings=SETTINGS, run_dir=tmp_path / "a")
+    cell, file = Cell(0, 3, "last", None, 0), tmp_path / CELLS
+    row = {"layer": 0, "positions": "last", "rank": None, "seed": 0, "column": 1}
+    Journal(file).add(row)
+    file.write_text(file.read_text() + '{"layer": 1, "posi')
+    journal = Journal(file)
+    journal.add({**row, "layer": 1})
+    assert Journal(file).of(cell) == {**row, "column": 3} and Journal(file).of(replace(cell, layer=1)) is not None
+    file.write_text("nonsense\n" + file.read_text())
+    with pytest.raises(InputError, match="line 1 of"):
+        Journal(file)
+
+
 def test_an_interrupted_sweep_goes_on(model, tmp_path, monkeypatch):
     measured = Cells._measured
 
@@ -96,7 +144,7 @@ def test_an_interrupted_sweep_goes_on(model, tmp_path, monkeypatch):
     file = tmp_path / CELLS
     lines = file.read_text().splitlines()
     assert len(lines) == 4
-    file.write_text("\n".join([*lines, '{"layer": 1, "posi']) + "\n")  # cut off by a crash
+    file.write_text("\n".join([*lines, '{"layer": 1, "posi']))  # cut off by a crash
     seen = []
 
     def counts(cells, group):
@@ -121,7 +169,7 @@ def test_bad_grids_are_refused_before_any_training(model):
         sweep(model, NameGender(), DAS, Grid((0,), ("last", "index:400")), settings=SETTINGS)
     with pytest.raises(das.DasError, match="layer"):
         sweep(model, NameGender(), DAS, Grid((9,), ("last",)), settings=SETTINGS)
-    with pytest.raises(ConfigError, match="metric to select by"):
+    with pytest.raises(UnknownChoiceError, match="metric to select by"):
         sweep(model, NameGender(), DAS, Grid((0,), ("last",)), settings=SETTINGS, select="speed")
 
 

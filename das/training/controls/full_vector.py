@@ -20,7 +20,7 @@ class FullVector:
     """The whole activation."""
 
     title = "full-vector swap"
-    meaning = "the whole activation exchanged: the most that any direction could do"
+    meaning = "the whole activation exchanged: what exchanging a part of it hardly beats"
     trained = False
 
     def make(self, subject: Subject) -> Sequence[InterventionSet | None]:
