@@ -1,4 +1,4 @@
-"""Splicing into a module: the only file that knows that some modules return a tensor and others a tuple.
+"""Splicing into a module: the file that knows that some modules return a tensor and others a tuple.
 
 Rules kept here (each one a bug somewhere in the field): writes are out of place; hooks are registered with
 `prepend=True`, so `output_hidden_states` shows edited values; only our own hooks are removed, also when registration or

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from das.batch import PairBatch, Positions
 from das.engine.engine import Engine
 from das.engine.tiers import Prepared, prepare
+from das.engine.together import Together
 from das.interventions.sets import InterventionSet
 from das.methods.das import das
 from das.objectives.counterfactual_ce import CounterfactualCE
-from das.training.loss import loss_of
+from das.training.loss import loss_of, losses_of
 from das.types import Site
 from tests.engine.pairs import RandomPairs
 
@@ -82,6 +84,21 @@ class Ours:
         self.interventions.project_gradient()
         self.optimizer.step()
         self.interventions.retract()
+
+
+def step_together(cells: Sequence[Ours]) -> None:
+    """One step of each in a joint pass, as `das.training.together` takes it."""
+    for cell in cells:
+        cell.optimizer.zero_grad(set_to_none=True)
+    found = losses_of(
+        [c.objective for c in cells], Together([c.prepared for c in cells]), [c.batch for c in cells],
+        [c.interventions for c in cells], 0.5, [nullcontext] * len(cells),
+    )  # fmt: skip
+    torch.stack([loss.total for loss, _ in found]).sum().backward()
+    for cell in cells:
+        cell.interventions.project_gradient()
+        cell.optimizer.step()
+        cell.interventions.retract()
 
 
 def ours(model: nn.Module, data: Any, rank: int = RANK, tier: str = "all", layer: int = LAYER) -> Ours:

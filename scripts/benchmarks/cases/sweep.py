@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import groupby
 
 import torch
 from torch import nn
@@ -18,6 +20,7 @@ from das.engine.engine import Engine
 from das.engine.recording import Recording
 from das.interventions.sets import InterventionSet
 from das.methods.das import das
+from das.sweeping.trials import TOKENS as TOGETHER
 from das.types import Site
 from scripts.benchmarks.harness import Result, same
 from scripts.benchmarks.setting import (
@@ -32,6 +35,7 @@ from scripts.benchmarks.setting import (
     llama,
     low_rank,
     rotation_gradients,
+    step_together,
 )
 
 BAR = ">= 40; >= 6 for positions 16, 32, 48, 63"
@@ -62,11 +66,21 @@ def _ratio(model: nn.Module, positions: object, peer_step: float) -> tuple[float
     """Peer's seconds / ours, ours, number of cells."""
     began = time.perf_counter()
     cells, _ = _cells(model, range(LAYERS), positions, SEEDS)
-    for cell in cells:
+    for group in _groups(cells):
         for _ in range(STEPS):
-            cell.step()
+            step_together(group)
     ours = time.perf_counter() - began
     return peer_step * STEPS * len(cells) / ours, ours, len(cells)
+
+
+def _groups(cells: Sequence[Ours]) -> Iterator[list[Ours]]:
+    """Neighbours of one layer and position that `das sweep` would train in one pass."""
+    for (_, position), same_site in groupby(
+        cells, lambda c: (c.prepared.engine.block, int(c.batch.writes[0].index[0]))
+    ):
+        members = list(same_site)
+        size = max(1, TOGETHER // (BATCH * (TOKENS - position)))
+        yield from (members[i : i + size] for i in range(0, len(members), size))
 
 
 def _cells(model: nn.Module, layers: object, positions: object, seeds: int) -> tuple[list[Ours], Recording]:
