@@ -9,6 +9,7 @@ import jaxtyping
 import pytest
 import torch
 
+from das.bench import heq_mlp
 from das.bench import ravel_mini as bench_ravel
 from das.bench.base import Bench, Gate, bench, names
 from das.bench.vectors import Vectors
@@ -75,6 +76,14 @@ def test_the_illusions_gates_do_not_depend_on_the_seed():
     """Seed 135 has an almost singular matrix."""
     first, other = (bench("illusion").run(seed) for seed in (0, 135))
     assert [g.name for g in first] == [g.name for g in other] and all(g.held is not False for g in other)
+
+
+def test_a_trained_perceptron_keeps_the_equalities_apart_in_its_first_layer_only(monkeypatch):
+    """A short search at the seed at which a net trained longer and faster missed the bar after the second layer."""
+    monkeypatch.setattr(heq_mlp, "STEPS", 800)
+    gates = bench("heq_mlp").run(1)
+    assert all(gate.held for gate in gates if gate.bar), gates
+    assert sum(bool(gate.bar) for gate in gates) == 4
 
 
 def test_vectors_are_measured_like_language_models():
