@@ -75,7 +75,9 @@ class RandomPairs:
         names = sorted({name for p in self.placements for name in p} | {"source"})
         row: dict = {"label": label}
         for name in ("base", *names):
-            prompt = torch.randint(3, self.vocab, (n if name == "base" else n - draw(0, 3),), generator=g)
+            prompt = torch.randint(
+                3, self.vocab, (n if name == "base" or not self.ragged else n - draw(0, 3),), generator=g
+            )
             row[name] = torch.cat([prompt, label[:-1]])
         shortest = min(len(row[name]) for name in names) - (self.labels - 1)
         row["writes"], row["reads"] = [], []
