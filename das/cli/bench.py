@@ -29,7 +29,7 @@ from das.cli.run_folder import check_out, write_json
 from das.cli.terminal import console, say
 from das.cli.typed import whole
 from das.errors import EmptySplitError, InputError, RunExistsError, UnknownChoiceError
-from das.metrics.aggregate.few import mean_of
+from das.metrics.aggregate.student import student
 
 log = logging.getLogger("das.cli")
 
@@ -130,9 +130,9 @@ def _machine() -> dict[str, Any]:
 def _table(name: str, runs: Sequence[Run]) -> Table:
     """A line per gate: over seeds the mean, its interval, and how often the bar held."""
     seconds = sum(run["seconds"] for run in runs) / len(runs)
-    table = Table(
-        title=f"{name}: {escape(bench(name).title)} ({len(runs)} seeds, {seconds:.0f} s each)", title_justify="left"
-    )
+    seeds = "1 seed" if len(runs) == 1 else f"{len(runs)} seeds"
+    title = f"{name}: {escape(bench(name).title)} ({seeds}, {seconds:.0f} s each)"
+    table = Table(title=title, title_justify="left")
     table.add_column("gate", overflow="fold")
     for column in ("mean", "95 % interval", "bar", "held"):
         table.add_column(column, justify="right", no_wrap=True)
@@ -149,8 +149,8 @@ def _table(name: str, runs: Sequence[Run]) -> Table:
 def _over(values: Sequence[float]) -> tuple[str, str]:
     if any(map(isnan, values)):
         return "nan", ""
-    mean, half = mean_of(values)
-    return f"{mean:.3f}", "" if half is None else f"\u00b1 {half:.3f}"
+    mean, half = student(values)
+    return f"{mean:.3f}", "" if half is None else f"± {half:.3f}"
 
 
 def _told(runs: Sequence[Run]) -> None:

@@ -7,6 +7,7 @@ work is done once for a whole dataset.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import final
 
 import torch
@@ -119,7 +120,7 @@ class Engine:
         origin = layout(batch).start
         visitors, seen = self._visitors(batch, interventions, sources, origin, progress)
         residual, later = self._edit_entry(state.residual, visitors)
-        return Resumption(state, residual, label_columns(batch, origin), later), seen
+        return Resumption(replace(state, residual=residual), label_columns(batch, origin), later), seen
 
     def _intervened(
         self,

@@ -8,7 +8,6 @@ above the lowest, and the sources at all read sites, and `replay` gives each eng
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TypeVar, final
 
 import torch
@@ -74,7 +73,7 @@ class Recording:
         self._rows, self._length = len(data), max(lengths)
         self._labels = max(batch.label_ids.shape[1] for batch in batches)
         if budget_bytes is not None:
-            self._refuse_larger(budget_bytes, batches[0].to(engines[0].view.device))
+            self._refuse_larger(budget_bytes, data.collate([0]).to(engines[0].view.device))
         for batch in track(batches, "reading all tokens once", disable=not progress, transient=True):
             self._record(batch.to(engines[0].view.device))
 
@@ -96,11 +95,10 @@ class Recording:
             raise EngineError("nothing was recorded for this engine", got=missing or f"block {engine.block}")
         return Prepared(engine, "all", "replayed from a recording", self._runs, Replay(self, engine))
 
-    def _refuse_larger(self, budget: int, batch: PairBatch) -> None:
-        """Record one row, and let go of it again, before there is room for all."""
+    def _refuse_larger(self, budget: int, first: PairBatch) -> None:
+        """Record the first row alone, and let go of it again, before there is room for all."""
         rows, self._rows = self._rows, 1
-        one = replace(batch, rows=torch.zeros_like(batch.rows))
-        self._record(one)
+        self._record(first)
         needed, self._rows = self.nbytes * rows, rows
         self._tokens.clear()
         self._hidden.clear()

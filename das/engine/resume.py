@@ -50,17 +50,15 @@ class BaseState:
 
 @dataclass(frozen=True)
 class Resumption:
-    """A forward that is ready to go on at a block, edits of what enters that block made.
+    """A forward that is ready to go on at a block.
 
     Attributes:
-        state: the base.
-        residual: what enters the resume block at the suffix tokens, (B, Ls, width).
+        state: the base, its residual edited.
         columns: suffix columns whose logits are wanted, (B, K).
         visits: visitors at sites inside later blocks.
     """
 
     state: BaseState
-    residual: Float[Tensor, "batch after width"]
     columns: Int[Tensor, "batch label"]
     visits: Visits
 
@@ -79,7 +77,7 @@ def base_state(view: ModelView, block: int, batch: PairBatch) -> BaseState:
             batch.base.ids.gather(1, split.prefix), positions.gather(1, split.prefix), split.prefix_mask,
             gather_positions(residual, split.prefix), split.prefix_mask[:, :0], (), (),
         )  # fmt: skip
-        run_from(view, block, state, state.residual, None, cache=cache)
+        run_from(view, block, state, None, cache=cache)
         real = split.prefix_mask[
             :, None, :, None
         ]  # pads can hold NaN, and a zero attention weight does not remove that
@@ -104,13 +102,12 @@ def run_from(
     view: ModelView,
     block: int,
     state: BaseState,
-    residual: Float[Tensor, "batch after width"],
     label_positions: Int[Tensor, "batch label"] | None,
     visits: Visits = (),
     cache: DynamicCache | None = None,
     head: bool = True,
 ) -> Tensor | None:
-    """Run blocks >= `block` on the suffix, `residual` entering the first of them.
+    """Run blocks >= `block` on the suffix, the state's residual entering the first of them.
 
     Args:
         label_positions: suffix columns (B, K) whose logits are wanted; None stops before the final norm.
@@ -123,12 +120,12 @@ def run_from(
     """
     mask = torch.cat([state.prefix_mask, state.suffix_mask], 1)
     if cache is None and state.keys:
-        cache = cache_from(block, residual, state.prefix_mask.shape[1], state.keys, state.values)
+        cache = cache_from(block, state.residual, state.prefix_mask.shape[1], state.keys, state.values)
     with LOCK, ExitStack() as stack:
         stack.enter_context(bypassed(view.blocks[:block]))
         stack.enter_context(spliced(visits))
         entry = view.blocks[block] if block < view.n_layers else view.final_norm
-        stack.enter_context(replaced_input(entry, lambda _: residual))
+        stack.enter_context(replaced_input(entry, lambda _: state.residual))
         if label_positions is None:
             stop, _ = captures([(entry_site(view, view.n_layers), state.ids[:, :0])], stop=True)
             stack.enter_context(spliced(stop))
@@ -142,7 +139,7 @@ def run_from(
 
 def resumed(view: ModelView, block: int, begun: Resumption, head: bool = True) -> Tensor:
     """Logits (B, K, V) of a resumed forward, or without `head` the head's inputs (B, K, width)."""
-    found = run_from(view, block, begun.state, begun.residual, begun.columns, begun.visits, head=head)
+    found = run_from(view, block, begun.state, begun.columns, begun.visits, head=head)
     assert found is not None
     return found
 

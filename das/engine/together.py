@@ -96,7 +96,7 @@ class Together:
             seen.append(reports)
             runs.append(dict(sources.hidden))
         found = resumed(self.view, self.block, side_by_side(parts, inside), head)
-        rows = found.split([len(p.residual) for p in parts])
+        rows = found.split([len(p.state.ids) for p in parts])
         return [x[:, : p.columns.shape[1]] for x, p in zip(rows, parts, strict=True)], seen, runs
 
     def _of_runs(self, runs: Sequence[dict[FrozenRun, Tensor]]) -> list[dict[FrozenRun, Tensor]]:
@@ -147,16 +147,15 @@ def side_by_side(parts: Sequence[Resumption], inside: Sequence[Inside]) -> Resum
         torch.cat([pad(s.prefix_mask, (before - s.prefix_mask.shape[1], 0)) for s in states]),
         prefixes(lambda s: s.keys), prefixes(lambda s: s.values),
     )  # fmt: skip
-    residual = torch.cat([_longer(p.residual, after) for p in parts])
     columns = torch.cat([_longer(p.columns, labels) for p in parts])
-    return Resumption(state, residual, columns, _visits(parts, inside))
+    return Resumption(state, columns, _visits(parts, inside))
 
 
 def _visits(parts: Sequence[Resumption], inside: Sequence[Inside]) -> Visits:
     """Every part's visitors, each on its own rows."""
     found, start = [], 0
     for part, own in zip(parts, inside, strict=True):
-        rows = slice(start, start := start + len(part.residual))
+        rows = slice(start, start := start + len(part.state.ids))
         found += [(bound, _on_rows(visitor, rows, own)) for bound, visitor in part.visits]
     return found
 

@@ -32,7 +32,9 @@ class Seen:
 
     def reported(self) -> tuple[tuple[Mapping[str, Tensor], ...], tuple[Watched, ...]]:
         """Both, once the forward has ended."""
-        return tuple(self.aux), tuple(w for w in self.watched if w is not None)
+        watched = tuple(w for w in self.watched if w is not None)
+        assert len(watched) == len(self.watched), "spliced() checks that every hook fired"
+        return tuple(self.aux), watched
 
 
 def editing(

@@ -41,6 +41,7 @@ from das.training.evaluate import evaluate
 from das.training.interchange import interchange_of
 from das.training.learn import check_trainable
 from das.training.loop import prepared
+from das.training.optim import AdamW
 from das.training.problem import Problem
 from das.training.recipe import Recipe
 from das.types import Site
@@ -80,6 +81,8 @@ class Cells:
         budget -= 0 if kept is None else kept.nbytes
         measuring = self._record(self.val, at, swapped.sources, Needs(runs=runs_of(metrics)), budget)
         self._recordings = {"train": kept, "val": measuring}
+        together = recipe.trainer.devices == 1 and isinstance(recipe.optimizer, AdamW)  # which is elementwise
+        self._joint = kept is not None and together
         self._controls: dict[tuple[int | None, str, int], Row] = {}
 
     def run(self, folder: Path | None) -> list[Row]:
@@ -107,7 +110,10 @@ class Cells:
         claim(folder / CLAIM, {**facts(self.problem, self.recipe, self.first, self.train), **measured})
 
     def _groups(self, cells: Sequence[Cell]) -> Iterator[list[Trial]]:
-        """Placed cells that are trained in one pass, of one layer."""
+        """Placed cells that are trained in one pass, of one layer; one by one where each reads the data for itself."""
+        if not self._joint:
+            yield from ([self._trial(cell)] for cell in cells)
+            return
         for _, layer in groupby(cells, lambda cell: cell.layer):
             yield from grouped((self._trial(cell) for cell in layer), self.recipe.trainer.batch_size)
 

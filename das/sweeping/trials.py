@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from das.data.dataset import PairDataset
 from das.engine.layout import layout
 from das.engine.tiers import Prepared
-from das.engine.together import why_not_together
 from das.interventions.sets import InterventionSet
 from das.sweeping.grid import Cell
 from das.training.loop import train
@@ -39,20 +38,18 @@ class Trial:
 
 
 def grouped(trials: Iterable[Trial], batch_size: int) -> Iterator[list[Trial]]:
-    """Neighbours that can and should share the model's passes.
+    """Neighbours that should share the model's passes.
 
     Args:
-        trials: of one layer.
+        trials: learned, of one layer, from one recording.
         batch_size: groups of rows per step of each.
     """
     group: list[Trial] = []
     lengths: list[int] = []
     for trial in trials:
         rows, length = _extent(trial, batch_size)
-        longest, members = max([length, *lengths]), [t.ready for t in [*group, trial] if t.ready is not None]
-        fits = (len(group) + 1) * rows * longest <= TOKENS
-        filled = sum([length, *lengths]) >= FILLED * longest * (len(group) + 1)
-        if group and not (fits and filled and length and not why_not_together(members) and _single(trial)):
+        longest, size = max([length, *lengths]), len(group) + 1
+        if group and (size * rows * longest > TOKENS or sum([length, *lengths]) < FILLED * longest * size):
             yield group
             group, lengths = [], []
         group.append(trial)
@@ -78,13 +75,7 @@ def trained(group: Sequence[Trial]) -> int:
 
 
 def _extent(trial: Trial, batch_size: int) -> tuple[int, int]:
-    """Rows of a step, and tokens of each that run again; no tokens where nothing is learned."""
-    if trial.data is None:
-        return 0, 0
+    """Rows of a step, and tokens of each that run again."""
+    assert trial.data is not None
     rows = min(len(trial.data), batch_size * trial.data.group)
     return rows, layout(trial.data.collate(range(rows))).suffix.shape[1]
-
-
-def _single(trial: Trial) -> bool:
-    """Whether one process trains it."""
-    return trial.recipe.trainer.devices == 1

@@ -10,9 +10,9 @@ import torch
 from das.errors import EmptySplitError, InputError, UnknownChoiceError
 from das.metrics.aggregate.bootstrap import bootstrap
 from das.metrics.aggregate.disentangle import disentangled, over_attributes
-from das.metrics.aggregate.few import mean_of
 from das.metrics.aggregate.layers import mib, over_layers, selectivity
 from das.metrics.aggregate.steering_score import select_factor, steering_score
+from das.metrics.aggregate.student import student
 
 
 def test_mib_averages_sets_before_it_takes_the_best_position():
@@ -111,8 +111,8 @@ def test_bootstraps_that_make_no_sense():
 def test_the_interval_of_a_few_numbers_holds_as_often_as_it_says():
     generator = random.Random(0)
     draws = [[generator.gauss(0, 1) for _ in range(3)] for _ in range(4000)]
-    held = sum(abs(mean) <= half for mean, half in map(mean_of, draws))
+    held = sum(abs(mean) <= half for mean, half in map(student, draws))
     assert 0.94 <= held / len(draws) <= 0.96
-    assert mean_of([0.5]) == (0.5, None)
+    assert student([0.5]) == (0.5, None)
     with pytest.raises(EmptySplitError):
-        mean_of([])
+        student([])

@@ -18,7 +18,7 @@ _T = (
 _NORMAL = 1.960
 
 
-def mean_of(values: Sequence[float]) -> tuple[float, float | None]:
+def student(values: Sequence[float]) -> tuple[float, float | None]:
     """The mean, and half the width of its 95 % interval; None for a single number, which has none.
 
     Raises:
