@@ -62,15 +62,22 @@ def _panel(
     ends: Sequence[float],
 ) -> AxesImage:
     grid = [[_mean(rows, key, column, layer) for column in columns] for layer in layers]
-    image = axis.imshow(grid, origin="lower", vmin=ends[0], vmax=ends[1], cmap="viridis", aspect="equal")
+    image = axis.imshow(grid, origin="lower", vmin=ends[0], vmax=ends[1], cmap="viridis", aspect="auto")
     text = {row["column"]: row["text"] for row in rows}
     if len(columns) * len(layers) <= _FEW:
+        text = {row["column"]: _placed(row) for row in rows}
         for y, x in product(range(len(layers)), range(len(columns))):
             axis.text(x, y, f"{grid[y][x]:.2f}", ha="center", va="center", fontsize=7, color="white", path_effects=_RIM)
     axis.set_xticks(range(len(columns)), [text[c] for c in columns], rotation=60, ha="right", rotation_mode="anchor")
     axis.set_yticks(range(len(layers)), [str(layer) for layer in layers])
-    axis.set(xlabel="token", ylabel="layer", title=f"{key.rsplit('/', 1)[-1]}: {title}")
+    axis.set(xlabel="token", ylabel="layer")
+    axis.set_title(f"{key.rsplit('/', 1)[-1]}: {title}", loc="left")
     return image
+
+
+def _placed(row: Row) -> str:
+    """A column's token and its position, where there is room for both."""
+    return str(row["text"]) if row["positions"].startswith("span:") else f"{row['text']} ({row['positions']})"
 
 
 def _ends(rows: Sequence[Row], metric: str) -> list[float]:
