@@ -44,7 +44,7 @@ $(PY):
 $(STAMP): pyproject.toml constraints.txt $(PEERS) | $(PY)
 	@$(PY) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m pip --python $(PY) install -q pip
 	@echo "installing das and its dependencies into $(VENV) (a few minutes the first time)"
-	@$(PY) -m pip install --progress-bar off -c constraints.txt -e '.[dev]' \
+	@$(PY) -m pip install --progress-bar off -c constraints.txt -e '.[dev,launchers]' \
 		| awk '/^ *Downloading .* MB/ { print "  " $$2, $$3, $$4 } \
 		       /^Installing collected/ { print "  unpacking", NF - 3, "packages" } { fflush() }'
 	@$(PY) -m pip install -q --no-deps -r $(PEERS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from importlib.util import find_spec
+from importlib import metadata
 from itertools import product
 from pathlib import Path
 
@@ -13,14 +13,14 @@ import pytest
 
 from das.cli.elsewhere import RECORDS
 
-PLUGINS = {"joblib": "hydra_joblib_launcher", "submitit_local": "hydra_submitit_launcher"}
+PLUGINS = {"joblib": "hydra-joblib-launcher", "submitit_local": "hydra-submitit-launcher", "ray": "hydra-ray-launcher"}
 SEEDS, TOO_MANY = (0, 1), 99
 
 
-@pytest.mark.parametrize(("launcher", "ranks"), [("joblib", (1, TOO_MANY)), ("submitit_local", (1,))])
+@pytest.mark.parametrize(("launcher", "ranks"), [("joblib", (1, TOO_MANY)), ("submitit_local", (1,)), ("ray", (1,))])
 def test_jobs_in_other_processes(launcher: str, ranks: tuple[int, ...], short: tuple[str, ...], tmp_path: Path) -> None:
-    if find_spec(f"hydra_plugins.{PLUGINS[launcher]}") is None:
-        pytest.skip(f"{PLUGINS[launcher]} is not installed: pip install -e '.[launchers]'")
+    if not any(metadata.distributions(name=PLUGINS[launcher])):
+        pytest.skip(f"{PLUGINS[launcher]} is not installed: pip install -e '.[launchers,ray]'")
     folder, jobs = tmp_path / "many", list(enumerate(product(SEEDS, ranks)))
     (folder / RECORDS).mkdir(parents=True)
     (folder / RECORDS / "7.json").write_text("left by a crash")
@@ -40,7 +40,7 @@ def test_jobs_in_other_processes(launcher: str, ranks: tuple[int, ...], short: t
             assert "failed" in row and not file.exists()
             assert f"error: job {job} failed: rank must lie between 1 and the site's width" in done.stderr
             continue
-        metrics = json.loads(file.read_text())
-        assert metrics["train/steps"] == 5 and metrics["seed"] == seed and f"{metrics['val/iia_changed']:.3f}" in row
+        found = json.loads(file.read_text())
+        assert found["train/steps"] == 5 and found["seed"] == seed and f"{found['val/iia_changed']:.3f}" in row
         training = json.loads((folder / str(job) / "subspace" / "das_config.json").read_text())["training"]
         assert training["command"].startswith("das train -m ") and f"hydra/launcher={launcher}" in training["command"]
