@@ -24,10 +24,10 @@ def narrowed(view: ModelView, columns: Int[Tensor, "batch label"], length: int) 
     Args:
         view: the model.
         columns: whose outputs are wanted.
-        length: tokens of each row; nothing is changed unless most of them are left out.
+        length: tokens of each row; nothing is changed unless at least a quarter of them is left out.
     """
     with ExitStack() as stack:
-        if view.n_layers and 2 * columns.shape[1] <= length:
+        if view.n_layers and 4 * columns.shape[1] <= 3 * length:
             for module in view.tokenwise(view.n_layers - 1):
                 _narrow(stack, module, columns)
         yield

@@ -49,9 +49,10 @@ class Prepared:
         """The same before the head."""
         return self.engine.headless(batch, interventions, *self.constant(batch), progress)
 
-    def logits_per_token(self, batch: PairBatch) -> int:
-        """Numbers that one label token of every row makes: rows x vocabulary."""
-        return len(batch.rows) * int(getattr(self.engine.view.head, "out_features", 0))
+    @property
+    def head_shape(self) -> tuple[int, int]:
+        """Vocabulary (0: unknown) and width of the head."""
+        return int(getattr(self.engine.view.head, "out_features", 0)), self.engine.view.width
 
     def constant(self, batch: PairBatch) -> tuple[SourceState, BaseState | None]:
         """What does not depend on the interventions."""

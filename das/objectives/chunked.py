@@ -20,8 +20,9 @@ from das.objectives.base import Loss, Objective
 from das.outputs import Headless, Outputs
 from das.shapes import Activation
 
-#: Numbers (rows x tokens x vocabulary) of one chunk; losses make several tensors of that size.
-CHUNK = 1 << 21
+#: Logits (rows x tokens x vocabulary) of one chunk, or as many as the head has inputs if these are more: smaller chunks
+#: would save nothing, and cost the reading of the head's weights once more. Losses make several tensors of that size.
+CHUNK = 1 << 19
 
 
 def chunked(objective: Objective, outputs: Headless, batch: PairBatch, columns: int) -> Loss:
@@ -45,7 +46,7 @@ def chunked(objective: Objective, outputs: Headless, batch: PairBatch, columns: 
             target_positions=None if batch.target_positions is None else batch.target_positions[:, at],
         )  # fmt: skip
         with torch.no_grad():
-            runs = {name: outputs.head(h[:, at]) for name, h in outputs.runs.items()}
+            runs = {name: outputs.head(h[:, at].contiguous()) for name, h in outputs.runs.items()}
         loss = objective(Outputs(outputs.head(hidden), runs, outputs.aux, outputs.watched), some)
         weight = loss.count / max(count, 1)
         _add(parts, loss.parts, weight)
@@ -66,7 +67,8 @@ class _Chunks(torch.autograd.Function):
         total, gradient = hidden.new_zeros((), dtype=torch.float32), torch.zeros_like(hidden)
         for start in range(0, hidden.shape[1], columns):
             with torch.enable_grad():
-                some = hidden[:, start : start + columns].detach().requires_grad_()
+                # contiguous: a head takes the slow path of batched products for slices of three axes
+                some = hidden[:, start : start + columns].detach().contiguous().requires_grad_()
                 loss = share(some, start)
             if ctx.needs_input_grad[0]:
                 [gradient[:, start : start + columns]] = torch.autograd.grad(loss, some)

@@ -10,14 +10,15 @@ Raises     CapabilityError where the pairs have no target distribution
 from __future__ import annotations
 
 import math
-from typing import final
+from typing import Any, final
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from das.batch import PairBatch
-from das.objectives.base import Loss, Needs, kl, log_probs, token_mean
+from das.objectives.base import Loss, Needs, log_probs, token_mean
 from das.outputs import Outputs
 from das.shapes import Logits
 from das.types import Rows
@@ -25,9 +26,29 @@ from das.types import Rows
 
 def jensen_shannon(log_p: Logits, log_q: Logits) -> Float[Tensor, "batch label"]:
     """JS divergence of two log-distributions (B, K, V), in nats; what both rule out counts nothing."""
-    neither = log_p.isneginf() & log_q.isneginf()
-    log_m = torch.logaddexp(log_p.masked_fill(neither, 0.0), log_q.masked_fill(neither, 0.0)) - math.log(2)
-    return 0.5 * (kl(log_p, log_m) + kl(log_q, log_m))
+    return _JensenShannon.apply(log_p, log_q)
+
+
+@final
+class _JensenShannon(torch.autograd.Function):
+    """The terms of the sum, p log(p/m) and q log(q/m), are twice its derivatives by log p and log q: those of m cancel.
+
+    So they are all there is to keep, where autograd would keep a dozen tensors of the vocabulary's size.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, log_p: Logits, log_q: Logits) -> Float[Tensor, "batch label"]:
+        log_m = torch.logaddexp(log_p, log_q).sub_(math.log(2))
+        terms = [
+            log_x.exp().mul_((log_x - log_m).masked_fill_(log_x.isneginf(), 0.0)).mul_(0.5) for log_x in (log_p, log_q)
+        ]
+        ctx.save_for_backward(*(t if need else None for t, need in zip(terms, ctx.needs_input_grad, strict=True)))
+        return terms[0].sum(-1) + terms[1].sum(-1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
+        return tuple(None if term is None else upstream[..., None] * term for term in ctx.saved_tensors)
 
 
 @final

@@ -30,8 +30,9 @@ class Stopping(Protocol):
         """Head inputs at the label positions instead of logits."""
         ...
 
-    def logits_per_token(self, batch: PairBatch) -> int:
-        """Numbers that one label token of every row makes: rows x vocabulary."""
+    @property
+    def head_shape(self) -> tuple[int, int]:
+        """Vocabulary and width of the head."""
         ...
 
 
@@ -77,5 +78,6 @@ def _at_once(objective: Objective, runner: Runner, batch: PairBatch) -> int | No
     """Label tokens of each row whose logits are made at a time; None for all."""
     if not objective.needs.tokenwise or not isinstance(runner, Stopping):
         return None
-    columns = max(1, CHUNK // max(1, runner.logits_per_token(batch)))
-    return columns if columns < batch.label_ids.shape[1] else None
+    (rows, labels), (vocab, width) = batch.label_ids.shape, runner.head_shape
+    columns = max(CHUNK, rows * labels * width) // max(1, rows * vocab)
+    return max(1, columns) if columns < labels else None

@@ -49,7 +49,9 @@ def test_chunks_are_used_where_logits_are_large_and_only_by_objectives_that_allo
     batch = data.collate([0, 1, 2])
     ready = prepare(Engine(model, interventions.placements), data, runs=frozenset({"target"}))
     small, _ = loss_of(build("jsd"), ready, batch, interventions)
-    monkeypatch.setattr(module, "CHUNK", 2 * ready.logits_per_token(batch))
+    vocab, width = ready.head_shape
+    assert (vocab, width) == model.get_output_embeddings().weight.shape
+    monkeypatch.setattr(module, "CHUNK", 2 * 3 * vocab)
     large, _ = loss_of(build("jsd"), ready, batch, interventions)
     assert used == [2] and torch.allclose(small.total, large.total, rtol=1e-5)
 

@@ -72,3 +72,10 @@ def test_what_both_runs_rule_out_counts_nothing_and_has_no_gradient():
     one_sided = log_probs(torch.cat([short[0], short[1][..., :1], inf.expand(2, 3, 1)], -1))
     assert torch.isfinite(kl(log_probs(p), one_sided)).all() and kl(one_sided, log_probs(p)).isposinf().all()
     assert (jensen_shannon(log_probs(p), one_sided) <= math.log(2)).all()
+
+
+def test_the_gradients_of_jsd_are_those_of_its_definition():
+    logits = [distributions(n).requires_grad_() for n in range(2)]
+    assert torch.autograd.gradcheck(lambda *x: jensen_shannon(*map(log_probs, x)), logits)
+    kept, _ = logits[0], logits[1].detach()
+    assert torch.autograd.gradcheck(lambda x: jensen_shannon(log_probs(x), distributions(1)), [kept])
