@@ -22,12 +22,12 @@ from torch import nn
 from das.artifacts.subspace import Subspace
 from das.data.positions import PositionSpec, parse_positions
 from das.errors import CapabilityError, InputError
-from das.folding.affine import AffineMap, affine_map
 from das.folding.copying import roomy_copy
 from das.folding.matrices import Step, needs_bias, outer_tables, rewrite, rewrite_embeddings
 from das.folding.places import Point, place
 from das.folding.stream import stream_edits
 from das.folding.verify import check_fold
+from das.interventions.affine import AffineMap, affine_map
 from das.models.families import BoundSite, ModelView
 from das.steering.hub import hub_of
 from das.steering.operations import Factor, operation

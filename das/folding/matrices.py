@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from das.folding.affine import AffineMap
+from das.interventions.affine import AffineMap
 from das.models.widths import Columns
 
 

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 import torch
 
 from das.errors import CapabilityError
-from das.folding.affine import AffineMap
 from das.folding.matrices import Step
 from das.folding.places import Point
+from das.interventions.affine import AffineMap
 from das.models.families import ModelView
 from das.models.writers import Writers
 

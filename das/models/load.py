@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from transformers import (
@@ -25,6 +26,10 @@ from das.errors import ConfigError, ModelError, TokenizerError
 from das.models.recipes.base import recipe
 from das.models.resolve import first_line, is_own, locate, parse_device, parse_dtype
 
+#: Model -> (where its tokenizer comes from, the tokenizer): steering asks for it again and again.
+_OF_MODELS: WeakKeyDictionary[PreTrainedModel, tuple[tuple[str, str | None], PreTrainedTokenizerFast]] = (
+    WeakKeyDictionary()
+)
 #: Arguments of `from_pretrained` that say how to fetch files, and so apply to the config too.
 _FETCHING = ("cache_dir", "code_revision", "local_files_only", "subfolder", "token", "trust_remote_code")
 
@@ -85,7 +90,8 @@ def meta_model(name_or_path: str | Path, *, revision: str | None = None) -> PreT
 def load_tokenizer(
     name_or_path_or_model: str | Path | PreTrainedModel, *, revision: str | None = None
 ) -> PreTrainedTokenizerFast:
-    """The tokenizer of a path, a hub id, an own model, or a loaded model (at the same revision).
+    """The tokenizer of a path, a hub id, an own model, or a loaded model (at the same revision; the same object for it
+    each time).
 
     A missing pad token is set to the end-of-text token, else the unknown token: the vocabulary never grows, and the
     padding side stays as it is.
@@ -94,14 +100,19 @@ def load_tokenizer(
         ModelError: no such directory.
         TokenizerError: nothing there, no character offsets (a slow tokenizer), or nothing to pad with.
     """
-    source: str | Path
-    if isinstance(name_or_path_or_model, PreTrainedModel):
-        source = name_or_path_or_model.name_or_path
-        revision = revision or getattr(name_or_path_or_model.config, "_commit_hash", None)
-        if not source:
-            raise TokenizerError("the model does not say where it came from", remedy="pass the tokenizer's path")
-    else:
-        source = name_or_path_or_model
+    if not isinstance(name_or_path_or_model, PreTrainedModel):
+        return _tokenizer(name_or_path_or_model, revision)
+    model = name_or_path_or_model
+    if not model.name_or_path:
+        raise TokenizerError("the model does not say where it came from", remedy="pass the tokenizer's path")
+    asked = str(model.name_or_path), revision or getattr(model.config, "_commit_hash", None)
+    known = _OF_MODELS.get(model)
+    if known is None or known[0] != asked:
+        known = _OF_MODELS[model] = asked, _tokenizer(*asked)
+    return known[1]
+
+
+def _tokenizer(source: str | Path, revision: str | None) -> PreTrainedTokenizerFast:
     where = locate(source, needs=None)
     try:
         tokenizer = AutoTokenizer.from_pretrained(where, revision=revision)

@@ -20,6 +20,7 @@ from das.errors import EngineError, InputError, PositionError
 from das.interventions.base import Intervention
 from das.models.families import BoundSite
 from das.steering.calls import Call, Given, expand_rows
+from das.steering.fused import fused
 from das.steering.prompted import Prompted, Told
 from das.steering.prompts import PromptReader
 from das.steering.tables import Selection, Table, select, tabulate, without_prompt
@@ -55,6 +56,7 @@ class Run:
         self.sites, self.specs, self.reader, self.prompts = tuple(sites), tuple(specs), reader, prompts
         said = told or [None] * len(self.sites)
         self._edits = [Prompted(x, spec, t) for x, spec, t in zip(interventions, specs, said, strict=True)]
+        self._fused = [fused(x, factor) for x in interventions]
         self._factor = factor
         self._call: Call | None = None
         self._plan: tuple[Table, ...] | None = None
@@ -159,7 +161,10 @@ class Run:
             )
         index, mask = selection.index, selection.mask
         h = hidden if index is None else gather_positions(hidden, index)
-        new = self._edit(i, hidden.device).edited(h, self._context(selection, h), call)
+        if (quick := self._fused[i]) is not None:
+            new = quick(h)
+        else:
+            new = self._edit(i, hidden.device).edited(h, self._context(selection, h), call)
         if index is not None:
             assert mask is not None
             return put_positions(hidden, index, mask, new)

@@ -7,7 +7,7 @@ The model stays the same object with the same weights; only hooks come and go, a
 bit-identical. Stacked steerings apply in the order in which they were started.
 
 Equation   h' = h + lift(gate (edit(z) - z)) at the selected positions, see `das.steering.operations`
-Cost       one gather, edit and scatter per site and forward
+Cost       two small matrix products per site and forward where the edit is affine (clamp, add, ablate, LoReFT, ...)
 """
 
 from __future__ import annotations

@@ -51,34 +51,41 @@ class Selection:
     Attributes:
         index: (B, P) columns, or None for all of them.
         mask: (B, P) which entries are to be edited, or None for all.
-        positions: (B, P) their real positions.
-        prompt: (B, P) which of them belong to the prompt.
     """
 
     index: Tensor | None
     mask: Tensor | None
-    positions: Tensor
-    prompt: Tensor
+    _call: Call
+    _table: Table
+
+    @property
+    def positions(self) -> Tensor:
+        """(B, P), their real positions."""
+        positions = self._call.positions
+        return positions if self.index is None else positions.gather(1, self.index)
+
+    @property
+    def prompt(self) -> Tensor:
+        """(B, P), which of them belong to the prompt."""
+        return self._table.of_prompt(self.positions)
 
 
 def select(table: Table, call: Call) -> Selection | None:
     """The columns of this call that the table selects, pads never; None where there are none."""
-    positions = call.positions
     if call.decoding and table.after is not None:
-        return Selection(None, None, positions, table.of_prompt(positions)) if table.after else None
-    chosen = table.at(positions)
+        return Selection(None, None, call, table) if table.after else None
+    chosen = table.at(call.positions)
     if call.valid is not None:
         chosen = chosen & call.valid
     if call.tokens == 1:  # no question to the device in the middle of decoding
-        return Selection(None, chosen, positions, table.of_prompt(positions))
+        return Selection(None, chosen, call, table)
     most = int(chosen.sum(1).max())
     if most == 0:
         return None
     if bool(chosen.all()):
-        return Selection(None, None, positions, table.of_prompt(positions))
+        return Selection(None, None, call, table)
     index = chosen.int().argsort(dim=1, descending=True, stable=True)[:, :most]
-    positions = positions.gather(1, index)
-    return Selection(index, chosen.gather(1, index), positions, table.of_prompt(positions))
+    return Selection(index, chosen.gather(1, index), call, table)
 
 
 def tabulate(

