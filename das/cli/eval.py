@@ -87,7 +87,8 @@ def _measured(
     made |= {name: [deepcopy(kept[name].interventions).to(problem.device)] for name in names if name in kept}
     numbers = {f"control/{name}/not_measured": reason for name, reason in without.items()}
     numbers |= {SWAPPED: testable.swapped} if testable.swapped else {}
-    return {**numbers, **measure(subject, testable.test, made, metrics, settings.trainer)}
+    numbers |= {f"metric/{name}/not_measured": reason for name, reason in testable.without.items()}
+    return {**numbers, **measure(subject, testable.test, made, testable.metrics, settings.trainer)}
 
 
 def fit_settings(cfg: Config, subspace: Subspace) -> FitSettings:

@@ -78,7 +78,7 @@ def iia_table(metrics: Mapping[str, Any]) -> Table:
     for name in columns:
         table.add_column(name, justify="right")
     for label, prefix in rows():
-        if f"{prefix}iia" in metrics or f"{prefix}not_measured" in metrics:
+        if any(f"{prefix}{key}" in metrics for key in (*columns.values(), "not_measured")):
             values = (metrics.get(f"{prefix}{key}") for key in columns.values())
             where = metrics.get("control/wrong_site/positions") if prefix.endswith("wrong_site/") else None
             table.add_row(
@@ -137,6 +137,7 @@ def summary(metrics: Mapping[str, Any], learned: bool = True) -> list[str]:
             "control; give controls.wrong_positions, or train there"
         )
     left_out = {label: metrics.get(f"{prefix}not_measured") for label, prefix in rows() if prefix}
+    left_out |= {f"metric {m.split('/')[1]}": metrics[m] for m in metrics if m.startswith("metric/")}
     return [*lines, *(f"left out: {label}: {reason}" for label, reason in left_out.items() if reason is not None)]
 
 

@@ -144,6 +144,7 @@ class PairDataset:
     def _place(self, sites: Sequence[Where | tuple[Any, ...]]) -> None:
         self._sites = places = _places(sites)
         self.table = _arrow(columns(self.encoded, places, self.labels))
+        self._fingerprint: str | None = None
         reads = tuple(tuple(place.reads) for place in places)
         sources, target = tuple(self.encoded[0].sources), self.pairs[0].target
         self._layout = Layout(*self._padding, sources, target, reads, self.group)
@@ -154,10 +155,12 @@ class PairDataset:
     @property
     def fingerprint(self) -> str:
         """A hash of all columns, for cache keys; padding does not enter."""
-        digest = hashlib.sha256()
-        for name in sorted(self.table.column_names):
-            digest.update(json.dumps([name, list(self.table[name])]).encode())
-        return digest.hexdigest()
+        if self._fingerprint is None:
+            digest = hashlib.sha256()
+            for name in sorted(self.table.column_names):
+                digest.update(json.dumps([name, list(self.table[name])]).encode())
+            self._fingerprint = digest.hexdigest()
+        return self._fingerprint
 
     def collate(self, rows: Sequence[int], draws: str = "") -> PairBatch:
         """The batch of the given rows, in that order; indices count columns of its padded ids.

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -166,8 +167,21 @@ def logits_at(
 
 
 def head_logits(view: ModelView, hidden: Float[Tensor, "batch label width"]) -> Float[Tensor, "batch label vocab"]:
-    """Logits from stored head inputs, through the model's own scaling and soft cap."""
-    ids = torch.zeros(hidden.shape[0], 1, dtype=torch.long, device=hidden.device)
+    """Logits from stored head inputs, with the model's own scaling and soft cap where it has them."""
+    if view not in _PLAIN:
+        probe = 30 * torch.randn(1, 2, hidden.shape[2], generator=torch.Generator().manual_seed(0)).to(hidden)
+        with torch.no_grad():
+            logits = _whole_head(view, probe)
+            _PLAIN[view] = torch.equal(logits, view.head(probe).to(logits.device))
+    return view.head(hidden) if _PLAIN[view] else _whole_head(view, hidden)
+
+
+#: View -> whether the model makes nothing of the head's output: then its forward, all blocks bypassed, is not needed.
+_PLAIN: WeakKeyDictionary[ModelView, bool] = WeakKeyDictionary()
+
+
+def _whole_head(view: ModelView, hidden: Tensor) -> Tensor:
+    ids = torch.zeros(hidden.shape[0], 1, dtype=torch.long, device=view.device)
     ones = torch.ones_like(ids, dtype=torch.bool)
     with LOCK, bypassed(view.blocks), replaced_input(view.head, lambda _: hidden):
         return call(view, ids, ones, ids).logits

@@ -9,7 +9,7 @@ second.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol, final, runtime_checkable
 
 import torch
@@ -64,6 +64,17 @@ class Valued(Protocol):
 
 
 @runtime_checkable
+class Choosing(Protocol):
+    """A metric that compares the labels of a label set.
+
+    Attributes:
+        choices: whether it does; a metric without this attribute does not.
+    """
+
+    choices: bool
+
+
+@runtime_checkable
 class Ratio(Protocol):
     """A metric whose mean is reported in units of another mean: no row is divided by a number that may be near 0."""
 
@@ -75,6 +86,21 @@ class Ratio(Protocol):
 def runs_of(metrics: Mapping[str, Metric]) -> frozenset[FrozenRun]:
     """All frozen runs that any of them looks at."""
     return frozenset(run for metric in metrics.values() if isinstance(metric, Comparing) for run in metric.runs)
+
+
+def applicable(metrics: Mapping[str, Metric], labels: Sequence[str] | None) -> dict[str, Metric]:
+    """Those that say something of pairs with these labels.
+
+    Raises:
+        CapabilityError: none, because they compare the labels of a label set and there is none.
+    """
+    found = {n: m for n, m in metrics.items() if labels is not None or not (isinstance(m, Choosing) and m.choices)}
+    if metrics and not found:
+        raise CapabilityError(
+            "all of the metrics compare the labels of a label set, and these pairs have none",
+            got=", ".join(metrics), remedy="use a task with labels, or the metric iia_full_vocab",
+        )  # fmt: skip
+    return found
 
 
 @final

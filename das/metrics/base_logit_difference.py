@@ -23,6 +23,7 @@ class BaseLogitDifference:
     """Base label's logit minus its rival's."""
 
     best, worst = -math.inf, math.inf
+    choices = True
 
     def __call__(self, outputs: Outputs, batch: PairBatch) -> PerRow:
         """One value per row."""

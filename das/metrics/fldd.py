@@ -24,6 +24,7 @@ class FLDD:
     """Decrease of the logit difference, in units of the clean one."""
 
     best, worst = math.inf, -math.inf
+    choices = True
     runs: frozenset[FrozenRun] = frozenset({"reference"})
 
     def __call__(self, outputs: Outputs, batch: PairBatch) -> PerRow:

@@ -19,6 +19,7 @@ class IIA:
     """1 where the counterfactual label is the likeliest of the label set."""
 
     best, worst = 1.0, 0.0
+    choices = True
 
     def __call__(self, outputs: Outputs, batch: PairBatch) -> PerRow:
         """One value per row."""

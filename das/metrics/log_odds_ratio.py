@@ -21,6 +21,7 @@ class LogOddsRatio:
     """Log odds of the counterfactual label against the base's, minus the same of the run not intervened on."""
 
     best, worst = math.inf, -math.inf
+    choices = True
     runs: frozenset[FrozenRun] = frozenset({"reference"})
 
     def __call__(self, outputs: Outputs, batch: PairBatch) -> PerRow:

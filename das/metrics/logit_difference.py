@@ -20,6 +20,7 @@ class LogitDifference:
     """Counterfactual label's logit minus the best rival's."""
 
     best, worst = math.inf, -math.inf
+    choices = True
 
     def __call__(self, outputs: Outputs, batch: PairBatch) -> PerRow:
         """One value per row."""

@@ -21,6 +21,7 @@ class LogitDifferenceError:
     """Squared distance from the causal model's logit difference."""
 
     best, worst = 0.0, math.inf
+    choices = True
     values = True
 
     def __call__(self, outputs: Outputs, batch: PairBatch) -> PerRow:

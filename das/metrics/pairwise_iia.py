@@ -23,6 +23,7 @@ class PairwiseIIA:
     """1 where the counterfactual label beats the base's."""
 
     best, worst = 1.0, 0.0
+    choices = True
 
     def __call__(self, outputs: Outputs, batch: PairBatch) -> PerRow:
         """One value per row."""

@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from das.data.tokenize import Tokenizer
-from das.metrics.base import Metric
+from das.metrics.base import Metric, applicable
 from das.objectives.base import Objective
 from das.sweeping.cells import Cells
 from das.sweeping.choosing import Choice, best_of, choice
@@ -84,7 +84,7 @@ def sweep(
         DasError: other bad input, before any training.
     """
     grid, site, settings = grid or Grid(), site or Site(0), settings or FitSettings()
-    metrics = metrics or DEFAULT_METRICS
+    metrics = applicable(metrics or DEFAULT_METRICS, task.labels)
     by = choice(select, metrics)
     problem = Problem(model, task, tokenizer, settings.data, settings.seed)
     recipe = settings.recipe(method, site, False, objective)

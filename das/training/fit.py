@@ -94,7 +94,7 @@ def fit(
         if run_dir is not None:
             _subspace(problem, placed, training).save(Path(run_dir) / "last_good", overwrite=True)
         raise
-    numbers, made = _measured(problem, recipe, learned, testable, settings, metrics or DEFAULT_METRICS)
+    numbers, made = _measured(problem, recipe, learned, testable, settings)
     return Fit(_subspace(problem, learned.interventions, training, numbers, made), numbers)
 
 
@@ -104,7 +104,6 @@ def _measured(
     learned: Learned,
     testable: Measurable,
     settings: FitSettings,
-    metrics: Mapping[str, Metric],
 ) -> tuple[dict[str, Any], Made]:
     """Numbers, and the trained controls among those made."""
     error = learned.trained.store_grad_rel_err
@@ -127,7 +126,8 @@ def _measured(
     made, without = make_controls(subject, settings.controls.names)
     numbers |= {f"control/{name}/not_measured": reason for name, reason in without.items()}
     numbers |= {SWAPPED: testable.swapped} if testable.swapped else {}
-    return {**numbers, **measure(subject, testable.test, made, metrics, settings.trainer)}, made
+    numbers |= {f"metric/{name}/not_measured": reason for name, reason in testable.without.items()}
+    return {**numbers, **measure(subject, testable.test, made, testable.metrics, settings.trainer)}, made
 
 
 def _training(

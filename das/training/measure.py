@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from das.batch import no_values
@@ -11,7 +11,7 @@ from das.data.dataset import PairDataset
 from das.data.positions import parse_positions
 from das.errors import CapabilityError, PositionError
 from das.interventions.sets import InterventionSet
-from das.metrics.base import Comparing, Metric, Valued, runs_of
+from das.metrics.base import Comparing, Metric, Valued, applicable, runs_of
 from das.metrics.iia import IIA
 from das.metrics.iia_full_vocab import IIAFullVocab
 from das.training.controls.base import Subject
@@ -39,12 +39,16 @@ class Measurable:
         test: the pairs, None with it.
         reason: why.
         swapped: what is swapped, in words, where the interventions themselves read no source.
+        metrics: those that say something of these pairs.
+        without: the others, and why not.
     """
 
     interchange: InterventionSet | None
     test: PairDataset | None
     reason: str | None = None
     swapped: str | None = None
+    metrics: Mapping[str, Metric] = field(default_factory=dict)
+    without: Mapping[str, str] = field(default_factory=dict)
 
 
 def measurable(
@@ -53,7 +57,8 @@ def measurable(
     """Look before training: positions, labels and lengths of the pairs, and what metrics compare with.
 
     Raises:
-        DasError: the pairs do not fit sites that have sources, or have no counterfactual run that a metric needs.
+        DasError: the pairs do not fit sites that have sources, have no counterfactual run that a metric needs, or are
+            such that no metric says anything of them.
     """
     try:
         interchange = interchange_of(interventions)
@@ -70,8 +75,12 @@ def measurable(
         if interchange is interventions:
             raise
         return Measurable(None, None, f"no source is read in training, and as an interchange {error}")
-    _check_metrics(metrics, test)
-    return Measurable(interchange, test, swapped=_swapped(interventions, interchange))
+    some = applicable(metrics, test.labels)
+    _check_metrics(some, test)
+    without = dict.fromkeys(
+        set(metrics) - set(some), "it compares the labels of a label set, and these pairs have none"
+    )
+    return Measurable(interchange, test, None, _swapped(interventions, interchange), some, without)
 
 
 def _swapped(interventions: InterventionSet, interchange: InterventionSet) -> str | None:

@@ -217,3 +217,26 @@ def test_the_demo_on_the_embedded_model(run_das: Callable, tmp_path: Path) -> No
     assert metrics["model/accuracy"] > 0.9
     assert metrics["steer/to_positive/flipped"] > 0.5 > metrics["control/random_subspace/steer/to_positive/flipped"]
     assert "random subspace" in done.out and "das steer subspace=" in done.out and "(unsteered 0%, random" in done.out
+
+
+def test_contrasts_without_labels_are_trained_and_measured_by_what_applies(run_das, short, tmp_path):
+    """The default metrics compare the labels of a label set; the file has responses, and nothing learned gets lost."""
+    rows = [
+        {"negative_input": f"{name} went outside.", "negative_output": " He was happy.", "entity": name,
+         "positive_input": f"{name} loved the sun.", "positive_output": " The sun was big."}
+        for name in ("Tom", "Tim", "Lily", "Mia", "Sue", "Ben", "Max", "Anna", "Jack", "Lucy", "Sam", "Sara")
+    ]  # fmt: skip
+    file, folder = tmp_path / "concept.jsonl", tmp_path / "run"
+    file.write_text("\n".join(map(json.dumps, rows)))
+    done = run_das(
+        "train", *short, "task=contrast", f"task.path={file}", "intervention=cdas", "objective=jsd", "site=last",
+        "controls.names=[no_intervention]", "logger=none", f"run_dir={folder}",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert "label set" in metrics["metric/iia/not_measured"] and "iia" not in metrics
+    assert 0 <= metrics["iia_full_vocab"] <= 1 and "control/no_intervention/iia_full_vocab" in metrics
+    assert "left out: metric iia" in done.out
+    refused = run_das("train", *short, "task=contrast", f"task.path={file}", "intervention=cdas", "objective=jsd",
+                      "metric=[iia]", "site=last", f"run_dir={tmp_path / 'no'}")  # fmt: skip
+    assert refused.code == 2 and "all of the metrics" in refused.err and not (tmp_path / "no").exists()

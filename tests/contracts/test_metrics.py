@@ -9,10 +9,11 @@ import torch
 
 from das.batch import PairBatch
 from das.errors import CapabilityError
-from das.metrics.base import SplitMean, runs_of
+from das.metrics.base import Choosing, SplitMean, applicable, runs_of
 from das.metrics.counterfactual_probability import CounterfactualProbability
 from das.metrics.fidelity import Fidelity
 from das.metrics.fldd import FLDD
+from das.metrics.iia import IIA
 from das.metrics.iia_full_vocab import IIAFullVocab
 from das.metrics.kl_target_to_intervened import KLTargetToIntervened
 from das.metrics.log_odds_ratio import LogOddsRatio
@@ -134,3 +135,21 @@ def test_the_probability_of_a_label_is_that_of_all_its_tokens():
     p = x.softmax(-1).gather(-1, b.label_ids[..., None])[..., 0]
     expected = torch.stack([p[0].prod(), p[1, 0]]).double()
     assert torch.allclose(CounterfactualProbability()(Outputs(x), b), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_a_metric_says_whether_it_compares_the_labels_of_a_label_set(name):
+    [metric], b = made("metric", name).values(), batch()
+    without = PairBatch(**{**vars(b), **dict.fromkeys(("choices", "counterfactual_choice", "base_choice"), None)})
+    if isinstance(metric, Choosing) and metric.choices:
+        with pytest.raises(CapabilityError, match="label set"):
+            metric(ran(sure_of(b)), without)
+    else:
+        assert torch.isfinite(metric(ran(sure_of(b)), without)).all()
+
+
+def test_metrics_that_say_nothing_of_pairs_without_labels_are_left_out():
+    metrics = {"iia": IIA(), "full": IIAFullVocab()}
+    assert list(applicable(metrics, None)) == ["full"] and list(applicable(metrics, (" a", " b"))) == list(metrics)
+    with pytest.raises(CapabilityError, match=r"all of the metrics.*Got iia.*iia_full_vocab"):
+        applicable({"iia": IIA()}, None)

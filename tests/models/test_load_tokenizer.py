@@ -65,3 +65,11 @@ def test_a_trained_checkpoint(stories):
     assert tokenizer.get_vocab() == load_tokenizer(str(stories)).get_vocab()
     encoded = tokenizer("Once upon a time", return_offsets_mapping=True)
     assert encoded["offset_mapping"][-1][1] == len("Once upon a time")
+
+
+def test_a_model_s_tokenizer_is_loaded_once_and_again_where_the_model_says_another_place(tmp_path):
+    model = load_model("tiny")
+    first = load_tokenizer(model)
+    assert load_tokenizer(model) is first and load_tokenizer("tiny") is not first
+    model.name_or_path = str(save_tokenizer(tmp_path, eos_token="<eos>"))
+    assert len(load_tokenizer(model)) == 4
