@@ -171,8 +171,8 @@ def head_logits(view: ModelView, hidden: Float[Tensor, "batch label width"]) -> 
     if view not in _PLAIN:
         probe = 30 * torch.randn(1, 2, hidden.shape[2], generator=torch.Generator().manual_seed(0)).to(hidden)
         with torch.no_grad():
-            logits = _whole_head(view, probe)
-            _PLAIN[view] = torch.equal(logits, view.head(probe).to(logits.device))
+            whole, alone = _whole_head(view, probe), view.head(probe)
+            _PLAIN[view] = whole.dtype == alone.dtype and torch.equal(whole, alone.to(whole.device))
     return view.head(hidden) if _PLAIN[view] else _whole_head(view, hidden)
 
 

@@ -20,8 +20,8 @@ from das.interventions.base import Intervention
 from das.shapes import Activation
 from das.steering.calls import expand_rows
 
-#: Most different factors whose maps are worked out.
-_FACTORS = 64
+#: Most different factors whose maps are worked out, and most coordinates: beyond, starting takes longer than it saves.
+_FACTORS, _RANK = 64, 64
 
 
 @final
@@ -65,7 +65,7 @@ class Fused:
 
 def fused(intervention: Intervention, factor: Float[Tensor, " given"] | None) -> Fused | None:
     """The edit as products; None where it is no affine map of the activation, or not the same one for all factors."""
-    if isinstance(intervention.featurizer, Identity):  # its "products" would be with a whole width x width matrix
+    if isinstance(intervention.featurizer, Identity) or intervention.rank > _RANK:
         return None
     factors, which = (None, torch.zeros(1, dtype=torch.long)) if factor is None else factor.unique(return_inverse=True)
     if factors is not None and len(factors) > _FACTORS:

@@ -17,7 +17,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import scripts.benchmarks.cases as cases
+from scripts.benchmarks.cases.growth import draw
 from scripts.benchmarks.harness import machine
+
+_PLOT = "growth.png"
 
 
 def main() -> None:
@@ -33,11 +36,13 @@ def main() -> None:
         case = importlib.import_module(f"{cases.__name__}.{name}")
         result = case.run()
         found[name] = {**result.to_json(), "bar": case.BAR, "machine": machine()}
-        print(f"{name}: {result.ratio:.1f} x (bar {case.BAR})", json.dumps(found[name]), flush=True)
+        print(f"{name}: {result.ratio:.3g} x (bar {case.BAR})", json.dumps(found[name]), flush=True)
         if args.json:
             args.json.write_text(json.dumps(found, indent=2))
     if args.report:
         args.report.write_text(report(found))
+        if "growth" in found:
+            draw(found["growth"]["notes"], args.report.with_name(_PLOT))
 
 
 def report(found: dict[str, dict]) -> str:
@@ -51,11 +56,13 @@ def report(found: dict[str, dict]) -> str:
         "|---|--:|---|---|--:|--:|--:|--:|--:|---|",
     ]
     for name, r in found.items():
-        iqr = "" if r["iqr"] is None else f"{r['iqr'][0]:.1f} to {r['iqr'][1]:.1f}"
+        iqr = "" if r["iqr"] is None else f"{r['iqr'][0]:.3g} to {r['iqr'][1]:.3g}"
         numbers = [r[k] for k in ("flop_ratio", "memory_ratio", "grad_rel_err", "peer_ms", "das_ms")]
         shown = ["" if n is None else f"{n:.3g}" for n in numbers]
         notes = "; ".join(f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in r["notes"].items())
-        lines.append(f"| {name} | {r['ratio']:.1f} | {iqr} | {r['bar']} | {' | '.join(shown)} | {notes} |")
+        lines.append(f"| {name} | {r['ratio']:.3g} | {iqr} | {r['bar']} | {' | '.join(shown)} | {notes} |")
+    if "growth" in found:
+        lines.append(f"\n![growth of the time of a step]({_PLOT})")
     return "\n".join(lines) + "\n"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from das.engine.engine import Engine
 from das.engine.tiers import prepare
@@ -54,6 +55,21 @@ def test_chunks_are_used_where_logits_are_large_and_only_by_objectives_that_allo
     monkeypatch.setattr(module, "CHUNK", 2 * 3 * vocab)
     large, _ = loss_of(build("jsd"), ready, batch, interventions)
     assert used == [2] and torch.allclose(small.total, large.total, rtol=1e-5)
+
+
+def test_chunks_can_be_counted():
+    """FLOP counters put hooks on the inputs of modules, which must not be leaves."""
+    model = tiny_model("llama-gqa")
+    interventions = made(model, [Site(1)])
+    data = RandomPairs(4, [["source"]], labels=5, lowest=2)
+    batch = data.collate([0, 1, 2])
+    ready = prepare(Engine(model, interventions.placements), data, runs=frozenset({"target"}))
+    counts = []
+    for columns in (1, 5):
+        with FlopCounterMode(display=False) as counter:
+            chunked(build("jsd"), ready.headless(batch, interventions), batch, columns).total.backward()
+        counts.append(counter.get_total_flops())
+    assert counts[0] == counts[1] > 0, "the head runs as often as without chunks"
 
 
 def test_which_objectives_are_tokenwise():

@@ -6,25 +6,33 @@ Linear fits y = a + b x of medians; the notes have slope, intercept and R^2. `--
 from __future__ import annotations
 
 import statistics
-import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
 
 from scripts.benchmarks.harness import Result
-from scripts.benchmarks.setting import LAYERS, TOKENS, AtPosition, Ours, llama, ours
+from scripts.benchmarks.setting import LAYERS, TOKENS, AtPosition, Ours, llama, ours, timed
 
 BAR = "step time flat in pairs (last / first <= 1.2), linear in layers and tokens (R^2 >= 0.95)"
-STEPS = 10
+ROUNDS = 12
 PAIRS, AT, POSITIONS = (64, 256, 1024), (0, 1, 2, 3, 4, 5, 6), (7, 15, 23, 31, 39, 47, 55, 63)
+SERIES = {
+    "pairs": "pairs in the dataset",
+    "layers_above": "blocks above the site",
+    "tokens_after": "tokens from the site on",
+}
 
 
 def run() -> Result:
     """Time three series; the ratio is of the step with the most pairs to that with the fewest."""
     model = llama()
-    pairs = [_median(ours(model, AtPosition(TOKENS - 1, rows=n))) for n in PAIRS]
+    pairs = _medians([ours(model, AtPosition(TOKENS - 1, rows=n)) for n in PAIRS])
     above = [LAYERS - 1 - layer for layer in AT]
-    layers = [_median(ours(model, AtPosition(TOKENS - 8), layer=layer)) for layer in AT]
+    layers = _medians([ours(model, AtPosition(TOKENS - 8), layer=layer) for layer in AT])
     after = [TOKENS - position for position in POSITIONS]
-    tokens = [_median(ours(model, AtPosition(position))) for position in POSITIONS]
+    tokens = _medians([ours(model, AtPosition(position)) for position in POSITIONS])
     series = {"pairs": (PAIRS, pairs), "layers_above": (above, layers), "tokens_after": (after, tokens)}
     notes = {}
     for name, (x, y) in series.items():
@@ -34,6 +42,21 @@ def run() -> Result:
     return Result(pairs[-1] / pairs[0], notes=notes)
 
 
+def draw(notes: Mapping[str, Any], file: Path) -> None:
+    """The three series and the lines fitted to them."""
+    figure, axes = plt.subplots(1, len(SERIES), figsize=(4 * len(SERIES), 3), layout="constrained")
+    for axis, (name, label) in zip(axes, SERIES.items(), strict=True):
+        x, y = notes[f"{name}_x"], notes[f"{name}_ms"]
+        slope, intercept = notes[f"{name}_slope_ms"], notes[f"{name}_intercept_ms"]
+        axis.plot(x, y, "o")
+        told = f"{intercept:.3g} {slope:+.2g} x, R² {notes[f'{name}_r2']:.3f}"
+        axis.plot(x, [intercept + slope * v for v in x], label=told)
+        axis.set(xlabel=label, ylabel="ms per step", ylim=(0, 1.15 * max(y)))
+        axis.legend()
+    figure.savefig(file, dpi=110)
+    plt.close(figure)
+
+
 def fitted(x: Sequence[float], y: Sequence[float]) -> tuple[float, float, float]:
     """Least squares: slope, intercept, R^2."""
     slope, intercept = statistics.linear_regression(x, y)
@@ -41,11 +64,11 @@ def fitted(x: Sequence[float], y: Sequence[float]) -> tuple[float, float, float]
     return slope, intercept, 1 - left / max(sum((v - statistics.mean(y)) ** 2 for v in y), 1e-12)
 
 
-def _median(side: Ours) -> float:
-    seconds = []
-    for i in range(STEPS + 2):
-        began = time.perf_counter()
-        side.step()
-        if i >= 2:
-            seconds.append(time.perf_counter() - began)
-    return statistics.median(seconds)
+def _medians(sides: Sequence[Ours]) -> list[float]:
+    """Seconds per step of each, in turns, so that what the machine does besides falls on all alike."""
+    times: list[list[float]] = [[] for _ in sides]
+    for _ in range(ROUNDS):
+        for side, kept in zip(sides, times, strict=True):
+            side.step()  # finds in the caches what the side before left
+            kept.append(timed(side.step)[0])
+    return [statistics.median(kept) for kept in times]
