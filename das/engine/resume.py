@@ -168,12 +168,13 @@ def logits_at(
 
 def head_logits(view: ModelView, hidden: Float[Tensor, "batch label width"]) -> Float[Tensor, "batch label vocab"]:
     """Logits from stored head inputs, with the model's own scaling and soft cap where it has them."""
-    if view not in _PLAIN:
-        probe = 30 * torch.randn(1, 2, hidden.shape[2], generator=torch.Generator().manual_seed(0)).to(hidden)
-        with torch.no_grad():
-            whole, alone = _whole_head(view, probe), view.head(probe)
+    with LOCK:  # other forwards hook the head
+        if view not in _PLAIN:
+            probe = 30 * torch.randn(1, 2, hidden.shape[2], generator=torch.Generator().manual_seed(0)).to(hidden)
+            with torch.no_grad(), torch.autocast(hidden.device.type, enabled=False):
+                whole, alone = _whole_head(view, probe), view.head(probe)
             _PLAIN[view] = whole.dtype == alone.dtype and torch.equal(whole, alone.to(whole.device))
-    return view.head(hidden) if _PLAIN[view] else _whole_head(view, hidden)
+        return view.head(hidden) if _PLAIN[view] else _whole_head(view, hidden)
 
 
 #: View -> whether the model makes nothing of the head's output: then its forward, all blocks bypassed, is not needed.

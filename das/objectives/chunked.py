@@ -1,7 +1,7 @@
-"""A tokenwise loss a few label tokens at a time: no tensor of all label tokens x vocabulary ever exists.
+"""A tokenwise loss a few label tokens at a time: no tensor is larger than a chunk's logits.
 
 Head, loss and the gradient with respect to the head's inputs are computed chunk by chunk in the forward pass; the
-backward pass only scales that gradient. Exact, and the head runs as often as without chunks.
+backward pass only scales that gradient. Exact, and as many tokens go through the head as without chunks.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from das.batch import PairBatch
+from das.errors import CapabilityError
 from das.objectives.base import Loss, Objective
 from das.outputs import Headless, Outputs
 from das.shapes import Activation
@@ -33,12 +34,20 @@ def chunked(objective: Objective, outputs: Headless, batch: PairBatch, columns: 
         outputs: a run that stopped before the head.
         batch: as for the objective.
         columns: label tokens per chunk.
+
+    Raises:
+        CapabilityError: the objective does not look at each label token alone.
     """
-    count = int(batch.label_mask.sum())
-    parts: dict[str, Tensor] = {}
+    if not objective.needs.tokenwise:
+        raise CapabilityError(
+            "this objective looks at several label tokens at once", got=type(objective).__name__,
+            remedy="give it all of them, or say that it is tokenwise",
+        )  # fmt: skip
+    sums: dict[str, Tensor] = {}
+    counts: list[int] = []
 
     def share(hidden: Tensor, start: int) -> Tensor:
-        """A chunk's part of the mean."""
+        """A chunk's part of the sum."""
         at = slice(start, start + columns)
         some = replace(
             batch, label_positions=batch.label_positions[:, at], label_ids=batch.label_ids[:, at],
@@ -48,21 +57,25 @@ def chunked(objective: Objective, outputs: Headless, batch: PairBatch, columns: 
         with torch.no_grad():
             runs = {name: outputs.head(h[:, at].contiguous()) for name, h in outputs.runs.items()}
         loss = objective(Outputs(outputs.head(hidden), runs, outputs.aux, outputs.watched), some)
-        weight = loss.count / max(count, 1)
-        _add(parts, loss.parts, weight)
-        return loss.total * weight
+        counts.append(loss.count)
+        _add(sums, loss.parts, loss.count)
+        return loss.total * loss.count
 
-    total = _Chunks.apply(outputs.hidden, share, columns)
-    return Loss(total, count, parts)
+    total = _Chunks.apply(outputs.hidden, share, columns, counts)
+    count = sum(counts)
+    return Loss(total, count, {name: value / max(count, 1) for name, value in sums.items()})
 
 
 @final
 class _Chunks(torch.autograd.Function):
-    """Sum over chunks of the label axis, and its gradient in the same pass."""
+    """Mean over what the chunks of the label axis count, and its gradient in the same pass.
+
+    What is kept is the gradient of the sum: that of the mean may be too small for 16 bits.
+    """
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Activation, share: Callable[[Tensor, int], Tensor], columns: int
+        ctx: Any, hidden: Activation, share: Callable[[Tensor, int], Tensor], columns: int, counts: list[int]
     ) -> Float[Tensor, ""]:
         total, gradient = hidden.new_zeros((), dtype=torch.float32), torch.zeros_like(hidden)
         for start in range(0, hidden.shape[1], columns):
@@ -74,15 +87,17 @@ class _Chunks(torch.autograd.Function):
                 [gradient[:, start : start + columns]] = torch.autograd.grad(loss, some)
             total = total + loss.detach()
         ctx.save_for_backward(gradient)
-        return total
+        ctx.count = max(sum(counts), 1)
+        return total / ctx.count
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None, None]:
         [gradient] = ctx.saved_tensors
-        return gradient * upstream.to(gradient.dtype), None, None
+        scaled = gradient * (upstream / ctx.count).to(torch.promote_types(gradient.dtype, torch.float32))
+        return scaled.to(gradient.dtype), None, None, None
 
 
-def _add(parts: dict[str, Tensor], more: Mapping[str, Tensor], weight: float) -> None:
+def _add(parts: dict[str, Tensor], more: Mapping[str, Tensor], weight: int) -> None:
     for name, value in more.items():
         parts[name] = parts.get(name, torch.zeros_like(value)) + weight * value

@@ -59,12 +59,15 @@ class Fused:
 
     def _move(self, device: torch.device, dtype: torch.dtype) -> None:
         """To where activations are, in fp32 or better."""
-        read, write, shift = (x.to(device, dtype).contiguous() for x in self._exact)
+        with torch.inference_mode(False):  # what is made in that mode can never be differentiated through
+            read, write, shift = (x.to(device, dtype).contiguous() for x in self._exact)
         self._here = read, write, shift
 
 
 def fused(intervention: Intervention, factor: Float[Tensor, " given"] | None) -> Fused | None:
-    """The edit as products; None where it is no affine map of the activation, or not the same one for all factors."""
+    """The edit as products; None where it is no affine map of the activation, where factors change more of it than its
+    offset, and where these products would be large or many.
+    """
     if isinstance(intervention.featurizer, Identity) or intervention.rank > _RANK:
         return None
     factors, which = (None, torch.zeros(1, dtype=torch.long)) if factor is None else factor.unique(return_inverse=True)

@@ -164,7 +164,10 @@ class Run:
         if (quick := self._fused[i]) is not None:
             new = quick(h)
         else:
-            new = self._edit(i, hidden.device).edited(h, self._context(selection, h), call)
+            edit = self._edit(i, hidden.device)
+            if edit.intervention.scope == "sequence" and mask is not None and not call.whole and not bool(mask.any()):
+                return hidden  # with a static cache, tokens beyond the prompt
+            new = edit.edited(h, self._context(selection, h), call)
         if index is not None:
             assert mask is not None
             return put_positions(hidden, index, mask, new)

@@ -79,12 +79,16 @@ def sweep(
         run_dir: finished cells are kept there, and a sweep that was interrupted goes on.
 
     Raises:
-        UnknownChoiceError: none of the metrics reports what is to be selected by.
+        UnknownChoiceError: none of the metrics that apply reports what is to be selected by.
+        CapabilityError: none of the metrics applies.
         RunExistsError: `run_dir` holds cells of something else.
         DasError: other bad input, before any training.
     """
     grid, site, settings = grid or Grid(), site or Site(0), settings or FitSettings()
-    metrics = applicable(metrics or DEFAULT_METRICS, task.labels)
+    asked = metrics or DEFAULT_METRICS
+    metrics = applicable(asked, task.labels)
+    if dropped := [name for name in asked if name not in metrics]:
+        log.warning("left out, because %s has no label set: %s", task.name, ", ".join(dropped))
     by = choice(select, metrics)
     problem = Problem(model, task, tokenizer, settings.data, settings.seed)
     recipe = settings.recipe(method, site, False, objective)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
+import torch
+
 from das.batch import PairBatch
 from das.engine.together import Inside, Together
 from das.interventions.sets import InterventionSet
@@ -42,7 +44,7 @@ def loss_of(
     """The loss, and what the interventions reported."""
     if (columns := _at_once(objective, runner, batch)) is not None:
         stopped = runner.headless(batch, interventions, progress)  # type: ignore[attr-defined]
-        return chunked(objective, stopped, batch, columns), stopped
+        return _after(objective, stopped, batch, columns), stopped
     outputs = runner.outputs(batch, interventions, progress)
     return objective(outputs, batch), outputs
 
@@ -64,7 +66,7 @@ def losses_of(
             each, together.headless(batches, interventions, progress, inside), inside, chunks, strict=True
         ):
             with own():
-                found.append((chunked(objective, stopped, batch, columns or batch.label_ids.shape[1]), stopped))
+                found.append((_after(objective, stopped, batch, columns), stopped))
         return found
     for (objective, _, batch), outputs, own in zip(
         each, together.outputs(batches, interventions, progress, inside), inside, strict=True
@@ -72,6 +74,15 @@ def losses_of(
         with own():
             found.append((objective(outputs, batch), outputs))
     return found
+
+
+def _after(objective: Objective, stopped: Headless, batch: PairBatch, columns: int | None) -> Loss:
+    """The loss of a run that stopped before the head, for some label tokens at a time or all at once."""
+    if columns is not None:
+        return chunked(objective, stopped, batch, columns)
+    with torch.no_grad():
+        runs = {name: stopped.head(hidden) for name, hidden in stopped.runs.items()}
+    return objective(Outputs(stopped.head(stopped.hidden), runs, stopped.aux, stopped.watched), batch)
 
 
 def _at_once(objective: Objective, runner: Runner, batch: PairBatch) -> int | None:

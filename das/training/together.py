@@ -73,9 +73,10 @@ def train_together(members: Sequence[Member], optimizer: Optimizer, settings: Tr
         device = members[0].ready.engine.view.device
         trainer = trainer_of(device, settings, None, False, None, (), epochs)
         trainer.fit(module, train_dataloaders=loader)
+    for member in members:  # not the module's set: each member has a set of its own around the same interventions
+        member.interventions.eval()
     if trainer.interrupted:
         raise KeyboardInterrupt
-    module.interventions.eval()
     return int(trainer.global_step)
 
 
@@ -94,7 +95,8 @@ class JointModule(pl.LightningModule):
         self._together = Together([m.ready for m in members])
         sets = [m.interventions for m in members]
         self.interventions = InterventionSet([entry for s in sets for entry in zip(s.placements, s, strict=True)])
-        self.interventions.train()
+        for placed in (self.interventions, *sets):
+            placed.train()
         self._counted = [0] * len(members)
 
     def training_step(self, batches: Sequence[PairBatch], batch_idx: int) -> torch.Tensor:

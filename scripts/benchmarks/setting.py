@@ -36,7 +36,7 @@ def llama(layers: int = LAYERS, width: int = WIDTH, vocab: int = VOCAB, context:
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=vocab, hidden_size=width, intermediate_size=4 * width, num_hidden_layers=layers,
-        num_attention_heads=8, num_key_value_heads=4, max_position_embeddings=context, pad_token_id=0,
+        num_attention_heads=8, num_key_value_heads=4, max_position_embeddings=context, pad_token_id=0, use_cache=False,
     )  # fmt: skip
     return LlamaForCausalLM(config).requires_grad_(False).eval()
 
@@ -171,10 +171,11 @@ def rotation_gradients(theirs: Pyvene, mine: Ours) -> dict[str, tuple[Tensor, Te
     rotation = theirs.made.rotate_layer.weight.detach()
     theirs.optimizer.zero_grad(set_to_none=True)
     got = torch.cat([got, got.new_zeros(len(got), rotation.shape[1] - got.shape[1])], 1)
-    return {"loss": (wanted.detach(), loss.detach()), "gradient": (_tangent(rotation, full), _tangent(rotation, got))}
+    return {"loss": (wanted.detach(), loss.detach()), "gradient": (tangent(rotation, full), tangent(rotation, got))}
 
 
-def _tangent(rotation: Tensor, gradient: Tensor) -> Tensor:
+def tangent(rotation: Tensor, gradient: Tensor) -> Tensor:
+    """The part of a gradient along the manifold of orthonormal columns."""
     inner = rotation.T @ gradient
     return gradient - rotation @ (inner + inner.T) / 2
 

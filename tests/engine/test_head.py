@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from threading import Thread
+
 import pytest
 import torch
 
 from das.engine import resume
+from das.engine.hooks import replaced_input
 from das.engine.resume import head_logits
 from das.models.families import ModelView
 from tests.families import FAMILIES, tiny_model
@@ -27,3 +30,17 @@ def test_soft_caps_are_kept() -> None:
     view, cap = ModelView(model), model.config.final_logit_softcapping
     logits = head_logits(view, 1e3 * torch.randn(2, 3, view.width))
     assert cap and logits.abs().max() <= cap and not resume._PLAIN[view]
+
+
+def test_the_head_waits_for_forwards_that_hook_it() -> None:
+    """Another thread's forward replaces the head's input meanwhile."""
+    view = ModelView(tiny_model("llama-gqa"))
+    hidden = torch.randn(2, 3, view.width)
+    wanted, found = head_logits(view, hidden), []
+    with resume.LOCK, replaced_input(view.head, lambda h: h[:, :1]):
+        other = Thread(target=lambda: found.append(head_logits(view, hidden)))
+        other.start()
+        other.join(0.2)
+        assert other.is_alive() and not found
+    other.join()
+    assert torch.equal(found[0], wanted)

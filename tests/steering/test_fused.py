@@ -51,3 +51,12 @@ def test_a_factor_that_scales_the_activation_itself_is_not_shared_among_rows() -
                 assert not torch.allclose(one, other)
                 return
     pytest.fail("no method has such an operation, and this test checks nothing")
+
+
+def test_a_forward_with_gradients_may_follow_one_in_inference_mode() -> None:
+    made = next(m for m in templates("das") if fused(m, torch.tensor([1.0])))
+    quick, h = fused(made, torch.tensor([1.0])), activations(made)[0].requires_grad_()
+    with torch.inference_mode():
+        quick(h)
+    quick(h).sum().backward()
+    assert torch.isfinite(h.grad).all()

@@ -86,3 +86,9 @@ def test_datasets_of_different_lengths_are_refused(problem):
     mixed = members(problem, ["das", "cdas"], ["last"] * 2, ["counterfactual_ce", "jsd"])
     with pytest.raises(ConfigError, match="equally many batches"):
         train_together(mixed, das.AdamW(), replace(SETTINGS, batch_size=4))
+
+
+def test_all_members_are_left_in_eval_mode(problem):
+    together = members(problem, *CASES["random gates, penalties"])
+    train_together(together, das.AdamW(), SETTINGS)
+    assert not any(m.training for member in together for m in member.interventions.modules())

@@ -32,11 +32,12 @@ PROMPT, RESPONSE = 33, 32
 def run() -> Result:
     """Assert equality, time; then peak memory at a large vocabulary."""
     theirs, mine, errors = _sides(llama(), Everywhere(BATCH, PROMPT, RESPONSE), BATCH)
-    result = compare(theirs.step, mine.step, **errors)
+    result, kept = compare(theirs.step, mine.step, **errors), mine.prepared.nbytes >> 20
     large = llama(layers=2, vocab=128_000, context=1024)
     theirs, mine, more = _sides(large, Everywhere(2, PROMPT, 512, vocab=128_000), 2, layer=0)
     peaks = peak_of(theirs.step), peak_of(mine.step)
     result.notes.update({
+        "kept_mib": kept,
         "memory_ratio_128k": peaks[1] / peaks[0], "peer_mib_128k": peaks[0] >> 20, "das_mib_128k": peaks[1] >> 20,
         "grad_rel_err_128k": more["grad_rel_err"],
     })  # fmt: skip

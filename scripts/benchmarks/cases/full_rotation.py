@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from scripts.benchmarks.harness import Result, compare, same
-from scripts.benchmarks.setting import RANK, TOKENS, WIDTH, AtPosition, Pyvene, llama, ours, rotation_gradients
+from scripts.benchmarks.setting import RANK, TOKENS, WIDTH, AtPosition, Pyvene, llama, ours, rotation_gradients, timed
 
 BAR = ">= 80"
 
@@ -13,10 +13,12 @@ BAR = ">= 80"
 def run() -> Result:
     """Assert equality, time."""
     model, data = llama(), AtPosition(TOKENS - 1)
-    mine = ours(model, data)
+    built, mine = timed(lambda: ours(model, data))
     theirs = Pyvene(model, _full(), mine.batch)
     errors = same(**rotation_gradients(theirs, mine))
-    return compare(theirs.step, mine.step, **errors)
+    result = compare(theirs.step, mine.step, **errors)
+    result.notes.update(cache_seconds=round(built, 3), kept_mib=mine.prepared.nbytes >> 20)
+    return result
 
 
 def _full() -> Any:

@@ -7,7 +7,7 @@ else the tiny model; paired medians. Starting to steer is timed apart: it happen
 from __future__ import annotations
 
 import statistics
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ MODEL = Path(__file__).resolve().parents[4] / "shared" / "models" / "stories3M"
 
 
 def run() -> Result:
-    """Assert that a clamp to what is there changes nothing but the time; then time."""
+    """Assert that steering does what plain hooks do; then time."""
     name = str(MODEL) if MODEL.is_dir() else "tiny"
     model = das.load_model(name)
     encoder = encoder_for(model, None)
@@ -49,12 +49,13 @@ def _timed(model: Any, rows: Any, layers: list[int]) -> tuple[tuple[list[float],
     """Seconds without and with steering, alternately; and of starting to steer."""
     torch.manual_seed(0)
     width = model.config.hidden_size
-    placed = InterventionSet([(das.Site(layer, positions="all"), rotation(width, 1)) for layer in layers]).frozen()
+    placed = InterventionSet([(das.Site(layer, positions="from:0"), rotation(width, 1)) for layer in layers]).frozen()
     subspace = das.Subspace(placed, ModelCard.of(model), (None,) * len(layers))
     times: tuple[list[float], list[float]] = ([], [])
     das.steer(model, subspace, value=[0.1]).remove()
     starting, steering = timed(lambda: das.steer(model, subspace, value=[0.1]))
     with steering:
+        _check(model, rows, placed)
         for i in range(STEPS + 2):
             for steered, kept in zip((False, True), times, strict=True):
                 with nullcontext() if steered else unsteered(model):
@@ -62,6 +63,21 @@ def _timed(model: Any, rows: Any, layers: list[int]) -> tuple[tuple[list[float],
                 if i >= 2:
                     kept.append(seconds)
     return times, starting
+
+
+@torch.no_grad()
+def _check(model: Any, rows: Any, placed: InterventionSet) -> None:
+    """The steered forward is the one that plain hooks make of the same formula, and not the unsteered one."""
+    steered = model(**rows).logits
+    with unsteered(model), ExitStack() as stack:
+        plain = model(**rows).logits
+        for placement, x in zip(placed.placements, placed, strict=True):
+            r = x.featurizer.weight[:, 0]
+            hook = lambda _, __, h, r=r: h + (0.1 - h @ r)[..., None] * r  # noqa: E731
+            stack.callback(model.model.layers[placement.write.layer].register_forward_hook(hook).remove)
+        hooked = model(**rows).logits
+    steered, hooked, plain = (x[rows["attention_mask"].bool()] for x in (steered, hooked, plain))
+    assert torch.allclose(steered, hooked, atol=1e-4) and not torch.allclose(steered, plain, atol=1e-2)
 
 
 def _generate(model: Any, rows: Any) -> None:

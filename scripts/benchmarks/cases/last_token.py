@@ -1,4 +1,6 @@
-"""A last-token site in the middle layer against pyvene's low-rank rotation, cache building counted in steps."""
+"""A last-token site in the middle layer against pyvene's low-rank rotation.
+
+The ratio is of steps; recording what they need is in the notes, in seconds and in epochs until it is repaid."""
 
 from __future__ import annotations
 
@@ -36,7 +38,11 @@ def at(position: int) -> Result:
     assert result.peer_ms is not None and result.das_ms is not None
     epoch = len(data) / BATCH * (result.peer_ms - result.das_ms) / 1e3
     result.notes.update(
-        cache_seconds=round(built, 3), epochs_to_repay=round(built / epoch, 3), **_floors(model, result)
+        cache_seconds=round(built, 3),
+        epochs_to_repay=round(built / epoch, 3),
+        steps_per_epoch=len(data) // BATCH,
+        kept_mib=mine.prepared.nbytes >> 20,
+        **_floors(model, result),
     )
     return result
 
