@@ -40,7 +40,7 @@ from scripts.benchmarks.setting import (
 )
 
 BAR = ">= 40; >= 6 for positions 16, 32, 48, 63"
-SEEDS, STEPS, SPREAD_STEPS, PEER_STEPS = 3, 50, 6, 3
+SEEDS, STEPS, SPREAD_STEPS, PEER_STEPS = 3, 20, 4, 2
 
 
 def run() -> Result:
