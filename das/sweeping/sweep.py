@@ -85,10 +85,7 @@ def sweep(
         DasError: other bad input, before any training.
     """
     grid, site, settings = grid or Grid(), site or Site(0), settings or FitSettings()
-    asked = metrics or DEFAULT_METRICS
-    metrics = applicable(asked, task.labels)
-    if dropped := [name for name in asked if name not in metrics]:
-        log.warning("left out, because %s has no label set: %s", task.name, ", ".join(dropped))
+    metrics = _applicable(metrics or DEFAULT_METRICS, task)
     by = choice(select, metrics)
     problem = Problem(model, task, tokenizer, settings.data, settings.seed)
     recipe = settings.recipe(method, site, False, objective)
@@ -106,3 +103,11 @@ def sweep(
         metrics=metrics, run_dir=where, notes=told,
     )  # fmt: skip
     return Sweep(rows, by, best, fitted, problem.dropped)
+
+
+def _applicable(metrics: Mapping[str, Metric], task: Task) -> Mapping[str, Metric]:
+    """Those that say something of the task's pairs; the others are named in the log."""
+    found = applicable(metrics, task.labels)
+    if dropped := [name for name in metrics if name not in found]:
+        log.warning("left out, because %s has no label set: %s", task.name, ", ".join(dropped))
+    return found

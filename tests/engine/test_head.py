@@ -43,4 +43,4 @@ def test_the_head_waits_for_forwards_that_hook_it() -> None:
         other.join(0.2)
         assert other.is_alive() and not found
     other.join()
-    assert torch.equal(found[0], wanted)
+    torch.testing.assert_close(found[0], wanted)
