@@ -77,9 +77,8 @@ def measurable(
         return Measurable(None, None, f"no source is read in training, and as an interchange {error}")
     some = applicable(metrics, test.labels)
     _check_metrics(some, test)
-    without = dict.fromkeys(
-        set(metrics) - set(some), "it compares the labels of a label set, and these pairs have none"
-    )
+    why = "it compares the labels of a label set, and these pairs have none"
+    without = {name: why for name in metrics if name not in some}
     return Measurable(interchange, test, None, _swapped(interventions, interchange), some, without)
 
 

@@ -52,10 +52,9 @@ def draw(notes: Mapping[str, Any], file: Path) -> None:
         x, y = notes[f"{name}_x"], notes[f"{name}_ms"]
         slope, intercept = notes[f"{name}_slope_ms"], notes[f"{name}_intercept_ms"]
         axis.plot(x, y, "o")
+        axis.plot(x, [intercept + slope * v for v in x])
         told = f"{intercept:.3g} {slope:+.2g} x, R² {notes[f'{name}_r2']:.3f}"
-        axis.plot(x, [intercept + slope * v for v in x], label=told)
-        axis.set(xlabel=label, ylabel="ms per step", ylim=(0, 1.15 * max(y)))
-        axis.legend()
+        axis.set(xlabel=label, ylabel="ms per step", ylim=(0, 1.15 * max(y)), title=told)
     figure.savefig(file, dpi=110)
     plt.close(figure)
 
